@@ -1,7 +1,7 @@
-//! The command line: commands, flags, their defaults and their help, all in one place.
+//! The command line: commands and flags with their defaults and help.
 //!
-//! `env_or_config` says that a variable and the config file may set a flag, too; see `settings`. A flag without it is
-//! accepted on the command line only. No flag takes a secret: every user of the machine can read a command line.
+//! With `env_or_config`, a variable and the config file can set a flag, too; see `settings`. Flags without it work only on
+//! the command line. No flag takes a secret, because every user of the machine can read command lines.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,14 +27,14 @@ use super::values::{self, RateChoice, Sensitive, When};
 
 const ENV_MARK: &str = "[env: ";
 
-/// Lets a variable and the config file set a flag, too. The file's key is the flag's name.
+/// Lets a variable and the config file set a flag. The key in the file is the flag's name.
 pub trait EnvOrConfig {
     #[must_use]
     fn env_or_config(self, variable: &'static str) -> Self;
 }
 
 impl EnvOrConfig for Arg {
-    /// Notes the variable in the long help, where `variable_of` finds it.
+    /// Adds the variable to the long help, where `variable_of` finds it.
     fn env_or_config(self, variable: &'static str) -> Self {
         let help = self.get_long_help().or(self.get_help());
         let help = help.map(ToString::to_string).unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn variable_of(flag: &Arg) -> Option<String> {
     Some(variable.trim_end_matches(']').to_owned())
 }
 
-/// Returns the names of the subcommands that were typed, and the matches of the last one.
+/// Returns the typed subcommands, and the matches of the last one.
 pub(super) fn leaf(matches: &ArgMatches) -> (Vec<&str>, &ArgMatches) {
     let (mut path, mut matches) = (Vec::new(), matches);
     while let Some((name, inner)) = matches.subcommand() {
@@ -59,7 +59,7 @@ pub(super) fn leaf(matches: &ArgMatches) -> (Vec<&str>, &ArgMatches) {
 }
 
 pub(super) fn is_typed(matches: &ArgMatches, id: &str) -> bool {
-    // A command that doesn't have the flag is asked about it, too.
+    // The command may not have the flag.
     matches!(matches.try_contains_id(id), Ok(true))
         && matches.value_source(id) == Some(ValueSource::CommandLine)
 }
@@ -258,13 +258,12 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Returns whether somebody is asked before anything is sent.
+    /// Returns whether the plan must be confirmed at a terminal.
     pub fn asks(&self) -> bool {
         !self.yes && !self.sandbox
     }
 }
 
-/// How calls are sent and watched, and what is written of it.
 #[derive(Args, Clone, Debug)]
 pub struct SendArgs {
     /// Don't check that accepted calls took effect
@@ -289,7 +288,7 @@ pub struct SendArgs {
     pub output: OutputPaths,
 }
 
-/// Which machines are released is what the run found; these flags can only narrow that.
+/// The machines are those that the run found; these flags can only narrow them.
 #[derive(Args, Clone, Debug)]
 pub struct ReleaseArgs {
     /// Run that found the machines: its id, or the first characters of it
@@ -338,7 +337,7 @@ pub struct ReleaseArgs {
     pub connection: ConnectionArgs,
 }
 
-/// What a run and its preview share: what is read, what of it is meant, and how it would be sent.
+/// Flags of both a run and its preview.
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
     #[command(flatten)]
@@ -361,7 +360,7 @@ pub struct PlanArgs {
 }
 
 impl PlanArgs {
-    /// Returns which actions are meant by a command that began at `now`.
+    /// `now` is the command's start, for ages such as 2h.
     pub fn selection(&self, now: Timestamp) -> Selection {
         if self.input.inputs.is_empty() {
             self.selection.selection_of_tenant(now)
@@ -370,7 +369,6 @@ impl PlanArgs {
         }
     }
 
-    /// Says what a selection from the tenant leaves out.
     pub fn notes(&self) -> Vec<String> {
         if self.input.inputs.is_empty() {
             self.selection.notes()
@@ -398,16 +396,15 @@ pub struct PreviewArgs {
     pub format: PlanFormat,
     #[command(flatten)]
     pub connection: ConnectionArgs,
-    /// Of `run --dry-run`: a plan of more cancels is refused once it was printed.
+    /// From `run --dry-run`: after printing, fails if the plan has more cancels.
     #[arg(skip)]
     pub max_actions: Option<u64>,
-    /// Of `run --dry-run --sandbox`.
+    /// From `run --dry-run --sandbox`.
     #[arg(skip)]
     pub sandbox: bool,
 }
 
 impl From<RunArgs> for PreviewArgs {
-    /// Makes a preview of `run --dry-run`.
     fn from(run: RunArgs) -> Self {
         Self {
             plan: run.plan,
@@ -459,7 +456,7 @@ pub enum ListFormat {
     Jsonl,
 }
 
-/// What isn't typed is as the run was begun, so that no variable sets any of it.
+/// Missing flags keep the run's settings, so no variable sets them.
 #[derive(Args, Clone, Debug)]
 pub struct ResumeArgs {
     /// Run to continue: its id, or the first characters of it [default: the only unfinished run of the last 24 hours]
@@ -596,7 +593,7 @@ pub struct InputArgs {
 }
 
 impl InputArgs {
-    /// Returns how the inputs are read; with checkpoints, a reading can be continued after a crash.
+    /// With checkpoints, a resume can continue to read.
     pub fn settings(&self, checkpoints: bool) -> InputSettings {
         InputSettings {
             id_column: self.id_column.clone(),
@@ -606,8 +603,7 @@ impl InputArgs {
     }
 }
 
-/// Which actions are meant. None of it comes from a variable or the config file: what narrows or widens a run is typed
-/// each time.
+/// Command line only, so that a forgotten variable can't widen a run.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Selection")]
 pub struct SelectionArgs {
@@ -639,7 +635,7 @@ pub struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    /// Returns what is meant by a command that began at `now`.
+    /// `now` is the command's start, for ages such as 2h.
     pub fn selection(&self, now: Timestamp) -> Selection {
         Selection {
             types: self.types.clone(),
@@ -667,7 +663,6 @@ impl SelectionArgs {
         }
     }
 
-    /// Says what a selection from the tenant leaves out.
     pub fn notes(&self) -> Vec<String> {
         let may_have_changed_machines =
             self.types.is_empty() || self.types.iter().any(ActionType::changes_machine);
@@ -704,26 +699,25 @@ pub struct ReadQuotaArgs {
 }
 
 impl QuotaWindowArgs {
-    /// Returns the windows for cancels.
     pub fn cancels(&self) -> Windows {
         all_windows(&self.quota)
     }
 }
 
 impl ReadQuotaArgs {
-    /// Returns the windows for reads, each kind of them apart.
+    /// Each kind of read has windows of its own.
     pub fn reads(&self) -> Windows {
         all_windows(&self.read_quota)
     }
 }
 
-/// Puts together what a flag was given several times.
+/// Combines the values of a repeated flag.
 pub(super) fn all_windows(given: &[Windows]) -> Windows {
     let all = given.iter().flat_map(Windows::as_slice);
     Windows::new(all.copied().collect())
 }
 
-/// For those who measure: flags only, and hidden from the short help.
+/// Command line only, and hidden in the short help.
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Limits")]
 pub struct TuningArgs {
@@ -753,7 +747,7 @@ pub struct TuningArgs {
     pub give_up_after: Duration,
 }
 
-/// Where a run writes. The journal keeps it, too, so that a resume writes the same files.
+/// The journal stores them, so that a resume writes the same files.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[command(next_help_heading = "Output")]
 #[serde(default)]
@@ -799,7 +793,7 @@ pub enum QuotaCommand {
     Reset(ScopeFilterArgs),
 }
 
-/// Which scopes of the ledger are meant. Flags alone say that: a variable that was set for runs must not hide others.
+/// Selects scopes of the ledger. Command line only: a variable that was set for runs must not hide other scopes.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub struct ScopeFilterArgs {
@@ -844,7 +838,7 @@ pub enum ConfigCommand {
     Show(Box<ConnectionArgs>),
 }
 
-/// None of it comes from a variable or the config file: it describes one sandbox, and its quota is the imitation's.
+/// Command line only: variables and the config file are for runs, and the quota is the sandbox's own.
 #[derive(Args, Clone, Debug)]
 pub struct SandboxArgs {
     /// Listen on this port of 127.0.0.1; 0 picks a free one
@@ -891,7 +885,6 @@ pub struct ManArgs {
     pub dir: Option<PathBuf>,
 }
 
-/// Where calls go, and who signs in.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
@@ -992,7 +985,7 @@ pub enum Cloud {
     Dod,
 }
 
-/// A geography of the commercial cloud with a host of its own.
+/// A region of the commercial cloud with its own host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Region {
     Us,
@@ -1004,7 +997,7 @@ pub enum Region {
     Aea,
 }
 
-/// Returns the word by which a value is typed.
+/// Returns a value as it is typed.
 pub fn word_of(value: impl ValueEnum + Copy) -> String {
     let word = value.to_possible_value();
     word.map(|word| word.get_name().to_owned())

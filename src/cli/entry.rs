@@ -28,7 +28,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let color = if let Ok(settings) = &settings {
         settings.common.color
     } else {
-        // Without settings, what is typed is all that is known about colors.
+        // Without settings, only the typed flag is known.
         let typed = typed.as_ref().ok();
         let color = typed.and_then(|typed| typed.get_one::<ColorMode>("color"));
         color.copied().unwrap_or_default()

@@ -1,8 +1,8 @@
-//! The question before anything is sent, and what counts as a yes.
+//! Asks for confirmation before anything is sent.
 //!
-//! Only a person at a terminal can answer. Where ids come through standard input the terminal behind it is asked; where
-//! there is none, that is a no. A small plan takes a word; a large one takes its number, which nobody types by habit. What
-//! was typed before the question was asked is no answer, and a wrong answer is asked about once more.
+//! The answer must come from a terminal. If standard input has the ids, the process's terminal is used; without one, the
+//! answer is no. A small plan needs a y; a large one needs its number, which nobody types by habit. Keys pressed before the
+//! question are discarded, and an unclear answer is asked for once more.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write};
@@ -16,32 +16,29 @@ use super::failure::{Failure, RunExit};
 use super::terminal::{Color, stderr_width};
 use super::text::{Count, Number};
 
-/// Above this the number must be typed.
+/// Larger plans need their number typed.
 const TYPE_COUNT_ABOVE: u64 = 1000;
 
 const QUESTIONS: u32 = 2;
 
-/// The longest answer that is looked at; nobody means more.
+/// Longer answers are cut.
 const MAX_ANSWER: usize = 256;
 
-/// The width where the terminal does not tell its own.
+/// Used if the terminal's width is unknown.
 const DEFAULT_WIDTH: u16 = 80;
 
-/// What standard input is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StdinUse {
     Ids,
-    /// Nothing is: an answer may come from it.
+    /// Can be used for the answer.
     Free,
 }
 
-/// What is to be agreed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     YesOrNo(u64),
-    /// So many that their number must be typed.
     TypeTheCount(u64),
-    /// Machines to release: their number is always typed.
+    /// For a release.
     TypeTheMachines(u64),
 }
 
@@ -103,18 +100,17 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// Where the rows of a plan come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PlanOrigin {
     Input,
-    /// From a selection in the tenant.
+    /// Selected from the tenant.
     Tenant,
-    /// From another run's journal, which found machines to release.
+    /// Machines to release, from another run's journal.
     Journal,
 }
 
 impl Question {
-    /// Asks about a plan of `count` calls. What the tenant was asked for, nobody has seen in a file.
+    /// Nobody has seen the rows of a selection in a file, so their number must be typed.
     pub(super) fn about(count: u64, origin: PlanOrigin) -> Self {
         match origin {
             PlanOrigin::Journal => Self::TypeTheMachines(count),
@@ -124,7 +120,6 @@ impl Question {
         }
     }
 
-    /// Returns the question, which says what to type.
     fn prompt(self) -> String {
         match self {
             Self::YesOrNo(count) => format!(
@@ -142,7 +137,6 @@ impl Question {
         }
     }
 
-    /// Returns the question after an answer that was none.
     fn second_prompt(self) -> String {
         match self {
             Self::YesOrNo(_) => "Please type y or n: ".to_owned(),
@@ -152,7 +146,7 @@ impl Question {
         }
     }
 
-    /// Judges an answer; none at all means that the terminal was closed.
+    /// `None` means that the terminal was closed.
     fn judge(self, answer: Option<&str>) -> Result<(), Refusal> {
         let answer = answer.ok_or(Refusal::NoAnswer)?.trim().to_ascii_lowercase();
         if matches!(answer.as_str(), "" | "n" | "no") {
@@ -161,7 +155,7 @@ impl Question {
         match self {
             Self::YesOrNo(_) if answer == "y" || answer == "yes" => Ok(()),
             Self::YesOrNo(_) => Err(Refusal::Unclear),
-            // As it is written above, or with what sets thousands apart.
+            // With or without thousands separators.
             Self::TypeTheCount(count) | Self::TypeTheMachines(count)
                 if answer == count.to_string() || answer == Number(count).to_string() =>
             {
@@ -179,7 +173,6 @@ impl Question {
     }
 }
 
-/// The terminal on which somebody can be asked.
 pub(super) struct Terminal {
     input: Box<dyn Answers + Send>,
     output: Box<dyn Write + Send>,
@@ -188,8 +181,8 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Finds the terminal: standard input and standard error where they are one, else the one that this process was
-    /// started from, where ids take standard input.
+    /// Uses standard input and standard error if they are a terminal. If ids come through standard input, uses the process's
+    /// terminal for the answer.
     pub(super) fn find(stdin: StdinUse, color: Color) -> Result<Self, Refusal> {
         let open = |file: io::Result<File>| file.map_err(|_| Refusal::NoTerminal);
         let input: Box<dyn Answers + Send> = match stdin {
@@ -210,10 +203,10 @@ impl Terminal {
         })
     }
 
-    /// Shows `text` and the question, and says whether the answer agrees.
+    /// Shows `text` and the question.
     ///
     /// # Cancel safety
-    /// The question stays asked, and an answer that comes later is nobody's.
+    /// The question stays on the screen; a later answer is ignored.
     pub(super) async fn ask(
         self,
         text: &str,
@@ -226,11 +219,11 @@ impl Terminal {
         } = self;
         let text = text.to_owned();
         let (told, answer) = oneshot::channel();
-        // A thread, not a pool's: one that waits for a silent person must not keep the process from ending.
+        // Its own thread: a pool's would keep the process alive while it waits for an answer.
         std::thread::Builder::new()
             .name("answer".to_owned())
             .spawn(move || {
-                // Where nobody waits any more, the run was stopped.
+                // Without a receiver, the run was stopped.
                 told.send(converse(&mut input, &mut *output, &text, question))
                     .ok();
             })?;
@@ -239,7 +232,7 @@ impl Terminal {
 }
 
 pub(super) trait Answers: Read {
-    /// Forgets what was typed before the question.
+    /// Discards keys pressed before the question.
     fn forget_typed(&self) -> io::Result<()>;
 }
 
@@ -280,7 +273,7 @@ fn converse(
     Ok(Err(refusal))
 }
 
-/// Reads a line byte by byte, so that nothing behind it is taken.
+/// Reads byte by byte, so that nothing after the line is consumed.
 fn read_line(input: &mut dyn Read) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -290,7 +283,7 @@ fn read_line(input: &mut dyn Read) -> io::Result<Option<String>> {
             Ok(0) => break,
             Ok(_) if byte == *b"\n" => break,
             Ok(_) if line.len() < MAX_ANSWER => line.extend_from_slice(&byte),
-            // Longer than anything that is a yes: the rest may be lost, the beginning is none either.
+            // Too long for a yes.
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

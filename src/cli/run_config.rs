@@ -120,7 +120,6 @@ impl RunConfig {
         }
     }
 
-    /// Makes that of a run that releases machines.
     pub(super) fn to_release(args: &ReleaseArgs, exclude: ExclusionList, is_sandbox: bool) -> Self {
         Self {
             operation: Operation::Release,
@@ -135,7 +134,7 @@ impl RunConfig {
         }
     }
 
-    /// Makes one that says how calls are sent, and nothing of what is sent.
+    /// Sets how calls are sent, and defaults for the rest.
     fn sending(args: &SendArgs, quota: &QuotaWindowArgs, is_sandbox: bool) -> Self {
         Self {
             operation: Operation::Cancel,

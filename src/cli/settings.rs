@@ -1,8 +1,8 @@
-//! What is to be done: the command line with the layers below it.
+//! Settings: the command line, with variables and the config file below it.
 //!
 //! A flag beats its variable, which beats the profile, which beats the top of the config file, which beats the default.
-//! The lower layers become clap's defaults for the flags of the command that was typed, so that one parser reads a value
-//! wherever it comes from. An empty variable counts as none. With a profile, no variable says who signs in, and where.
+//! The lower layers become clap's defaults for the typed command's flags, so that one parser reads every value. An empty
+//! variable is ignored. With a profile, the variables for sign-in and addresses are ignored, too.
 
 mod check;
 mod config_file;
@@ -39,30 +39,30 @@ pub use outputs::{NamedFile, default_outputs, input_files};
 use check::{check, protected_files};
 use config_file::{CONFIG_FILE, no_profile};
 
-/// Means every profile of the config file.
+/// As a profile's name: every profile of the config file.
 const ALL_PROFILES: &str = "all";
 
-/// Variables that hold a secret. No flag does.
+/// Variables that contain a secret. No flag does.
 const SECRET_VARIABLES: [&str; 2] = ["AZURE_CLIENT_SECRET", "MDE_CANCEL_TOKEN"];
 
-/// By how much the sandbox's periods and waits are shorter: the hour window then rolls in six minutes, which is short
-/// enough to watch, and the minute window in six seconds, which is long enough to see.
+/// Divides the sandbox's periods and waits: an hour takes six minutes, which is short enough to watch, and a minute six
+/// seconds, which is long enough to see.
 pub const SANDBOX_SCALE: u32 = 10;
 
-/// How long one call may take where no flag says it.
+/// The time limit of a call for commands without `--timeout`.
 pub const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Returns by what quota periods and waits are divided.
+/// Returns the divisor of quota periods and waits.
 pub fn time_scale(is_sandbox: bool) -> u32 {
     if is_sandbox { SANDBOX_SCALE } else { 1 }
 }
 
-/// Names the variables that say who signs in, and where.
+/// Returns the variables for sign-in and addresses, which a profile replaces.
 fn identity_variables() -> BTreeSet<String> {
     let flags = ConnectionArgs::augment_args(clap::Command::new(""));
     let mut variables: BTreeSet<_> = flags
         .get_arguments()
-        // Which authorities this machine's network needs is no matter of the tenant.
+        // The CA file belongs to the machine's network, not to a tenant.
         .filter(|flag| flag.get_id() != "ca_file")
         .filter_map(variable_of)
         .collect();
@@ -70,12 +70,12 @@ fn identity_variables() -> BTreeSet<String> {
     variables
 }
 
-/// Which layer says what a flag means.
+/// The layer that a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     Flag(String),
     Variable(String),
-    /// A place in the config file, in words, and whether it is in a profile.
+    /// A place in the config file, as text, and whether it is in a profile.
     Config(String, bool),
     Default,
 }
@@ -90,11 +90,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What settings are read from besides the command line.
+/// Where settings come from, besides the command line.
 pub struct Sources<'process> {
     pub environment: &'process dyn Fn(&str) -> Option<OsString>,
     pub default_state_dir: Option<PathBuf>,
-    /// Where the config file is if none is named; it need not exist.
+    /// Used if no config file is named; may not exist.
     pub default_config: Option<PathBuf>,
 }
 
@@ -109,13 +109,13 @@ impl Sources<'static> {
 }
 
 impl Sources<'_> {
-    /// Returns a variable's value; an empty one counts as none.
+    /// Returns a variable's value, unless it is empty.
     fn variable(&self, name: &str) -> Option<OsString> {
         (self.environment)(name).filter(|value| !value.is_empty())
     }
 }
 
-/// The layers below the command line.
+/// Variables and config file.
 #[derive(Clone, Copy)]
 struct Layers<'a> {
     sources: &'a Sources<'a>,
@@ -126,7 +126,7 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Returns a variable's value, unless it says who signs in and a profile does that.
+    /// Returns a variable's value, unless a profile replaces it.
     fn variable(&self, name: &str) -> Option<OsString> {
         let is_ignored = self.profile.is_some() && self.identity.contains(name);
         self.sources.variable(name).filter(|_| !is_ignored)
@@ -145,7 +145,7 @@ impl Layers<'_> {
     }
 }
 
-/// Parses a command line with the lower layers as defaults. `typed` is the same line without them.
+/// Parses a command line with the lower layers as defaults. `typed` is the same command line, parsed without them.
 fn parse(
     root: clap::Command,
     words: &[OsString],
@@ -162,7 +162,7 @@ fn parse(
         let others = command.get_arg_conflicts_with(one);
         others.iter().any(|flag| flag.get_id() == other.get_id())
     };
-    // What is typed silences what it conflicts with. An address of which any part is typed is not mixed with other parts.
+    // A typed flag hides lower layers of flags that it conflicts with. A typed part of the address hides all other parts.
     let mut silenced: BTreeSet<&Id> = BTreeSet::new();
     for flag in command.get_arguments() {
         let id = flag.get_id();
@@ -214,7 +214,7 @@ fn with_defaults(
     }
 }
 
-/// Reads a value of a lower layer as clap will.
+/// Parses a value of a lower layer, to name its origin in an error.
 fn check_value(flag: &Arg, value: &OsStr, origin: &Origin) -> Result<(), Failure> {
     let mut reader = Arg::new("value")
         .long("value")
@@ -251,37 +251,36 @@ fn not_text(origin: impl fmt::Display) -> Failure {
     Failure::refused(anyhow!("{origin} is not UTF-8"))
 }
 
-/// All that one call of the program is to do.
 #[derive(Debug)]
 pub struct Settings {
     pub common: CommonArgs,
-    /// What was typed, with what the lower layers say; `run --dry-run` is a preview here.
+    /// Includes the values of lower layers. `run --dry-run` is a `Preview`.
     pub command: Command,
     pub context: Context,
-    /// What `config show` prints.
+    /// For `config show`.
     pub shown: Vec<ShownSetting>,
-    /// What is wrong with a config file that nobody named, where the command works without it.
+    /// Why the default config file was ignored, for commands that work without it.
     pub left_out: Option<Failure>,
-    /// Variables that are set and were not read, because a profile says who signs in and where.
+    /// Variables that a profile replaces.
     pub ignored: Vec<String>,
 }
 
-/// What the commands share besides their flags.
+/// What commands need besides their flags.
 #[derive(Debug)]
 pub struct Context {
-    /// The tenants to sign in to: several only for a run with several profiles. None for a command that signs in nowhere.
+    /// The tenants to sign in to: several only for a run with several profiles, none for a command without sign-in.
     pub connections: Result<Vec<ConnectionSettings>, Failure>,
-    /// Where each profile of the config file leads, for a run of several tenants that is continued.
+    /// The tenants of all profiles, to resume a run of several tenants.
     pub profiles: BTreeMap<String, Result<ConnectionSettings, Failure>>,
     pub state_dir: Option<PathBuf>,
-    /// The config file that was read, and its profile.
+    /// The config file and its profile.
     pub config: Option<(PathBuf, Option<String>)>,
-    /// The files that no output may overwrite.
+    /// Files that outputs must not overwrite.
     pub protected: Vec<NamedFile>,
 }
 
 impl Context {
-    /// Returns the folder for runs and quota counts. A sandbox has one of its own in it.
+    /// Returns the folder for runs and quota counts. Sandbox runs use its folder `sandbox`.
     pub fn state_dir(&self) -> Result<PathBuf, Failure> {
         self.state_dir.clone().ok_or_else(|| {
             let failure = Failure::refused(anyhow!("no state folder can be determined"));
@@ -289,24 +288,21 @@ impl Context {
         })
     }
 
-    /// Returns the one tenant to sign in to.
     pub fn into_connection(self) -> Result<ConnectionSettings, Failure> {
         let first = self.connections?.into_iter().next();
         first.ok_or_else(|| MissingCredential::Nothing.into())
     }
 }
 
-/// One setting as `config show` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownSetting {
-    /// The flag's name, or a variable that holds a secret.
+    /// A flag, or a variable that contains a secret.
     pub key: String,
     pub value: String,
     pub origin: String,
 }
 
 impl CommonArgs {
-    /// Returns what is logged, as the log's filter has it.
     pub fn log_directives(&self) -> String {
         let typed = self.log_filter.clone();
         typed.unwrap_or_else(|| directives(self.verbose, self.quiet).to_owned())
@@ -321,7 +317,7 @@ impl CommonArgs {
 }
 
 impl Settings {
-    /// Resolves a command line, the first word of which is the program's name.
+    /// The first word is the program's name.
     pub fn resolve(
         words: impl IntoIterator<Item = OsString>,
         sources: &Sources<'_>,
@@ -375,7 +371,7 @@ impl Settings {
     }
 }
 
-/// Reads the flags that every command has; the config file and its profiles also from their variables.
+/// Returns the global flags; config file and profiles may also come from their variables.
 fn parse_globals(typed: &ArgMatches, sources: &Sources<'_>) -> Result<CommonArgs, Failure> {
     let mut common = CommonArgs::from_arg_matches(leaf(typed).1)?;
     let config = sources.variable("MDE_CANCEL_CONFIG").map(PathBuf::from);
@@ -393,8 +389,8 @@ fn parse_globals(typed: &ArgMatches, sources: &Sources<'_>) -> Result<CommonArgs
     Ok(common)
 }
 
-/// Reads the config file that was named, or the user's where there is one. Returns what is wrong with one that nobody
-/// named, where the command works without it.
+/// Reads the named config file, or the user's if it exists. For commands that work without it, an error in the user's
+/// file is returned beside the result.
 fn load_config(
     command: &Command,
     common: &CommonArgs,
@@ -430,7 +426,7 @@ fn load_config(
     }
 }
 
-/// Returns the profiles that are meant, each of which the config file has.
+/// Returns the selected profiles; each exists in the config file.
 fn chosen_profiles(
     common: &CommonArgs,
     config: Option<&ConfigFile>,
@@ -459,7 +455,6 @@ fn chosen_profiles(
     }
 }
 
-/// Returns whether a command signs in, or shows how it would.
 fn signs_in(command: &Command) -> bool {
     match command {
         Command::Run(run) => !run.sandbox,
@@ -482,7 +477,7 @@ fn needs_state_dir(command: &Command) -> bool {
     }
 }
 
-/// Names the command where it looks at one tenant alone.
+/// Returns the command's name if it accepts only one profile.
 fn takes_one_profile(command: &Command) -> Option<&'static str> {
     match command {
         Command::Run(run) if run.sandbox => Some("run --sandbox"),
@@ -498,7 +493,6 @@ fn takes_one_profile(command: &Command) -> Option<&'static str> {
     }
 }
 
-/// The command line as it was typed, and what its settings are read from besides.
 #[derive(Clone, Copy)]
 struct Resolver<'a> {
     typed: &'a ArgMatches,
@@ -506,7 +500,6 @@ struct Resolver<'a> {
     profiles: &'a [String],
 }
 
-/// A command line, read with the layers below it.
 struct Parsed {
     cli: Cli,
     matches: ArgMatches,
@@ -523,7 +516,6 @@ impl Resolver<'_> {
         })
     }
 
-    /// Resolves what one command is to do, and refuses what cannot be done.
     fn settings(&self, words: &[OsString]) -> Result<Settings, Failure> {
         let parsed = self.parse(words)?;
         let Cli { command, common } = parsed.cli.clone();
@@ -569,7 +561,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Resolves the connections of a command. Where one can do without, what is missing is an error for later.
+    /// The inner error is for commands that can do without a connection, or report the error themselves.
     fn connections(
         &self,
         command: &Command,
@@ -599,7 +591,6 @@ impl Resolver<'_> {
         }
     }
 
-    /// Resolves the connections of all profiles of the config file.
     fn profile_connections(&self) -> BTreeMap<String, Result<ConnectionSettings, Failure>> {
         let names = self.layers.config.map(ConfigFile::profiles);
         let names = names.unwrap_or_default().into_iter();
@@ -608,8 +599,7 @@ impl Resolver<'_> {
             .collect()
     }
 
-    /// Resolves the connections of several profiles, each of a tenant of its own: a row that names a tenant must belong
-    /// to one of them.
+    /// Returns the connections of several profiles. Their tenants differ, because a row's tenant must select one of them.
     fn tenants(&self) -> Result<Vec<ConnectionSettings>, Failure> {
         if is_typed(leaf(self.typed).1, "tenant_id") {
             let error = anyhow!("--tenant-id can't be used with several profiles");
@@ -633,13 +623,13 @@ impl Resolver<'_> {
         Ok(tenants)
     }
 
-    /// Resolves the connection of a profile; without one, that of the variables and the top of the config file.
+    /// Returns the connection of a profile, or without one, that of the variables and the top of the config file.
     fn connection(&self, profile: Option<&str>) -> Result<ConnectionSettings, Failure> {
         let layers = Layers {
             profile,
             ..self.layers
         };
-        // Hundreds of profiles are read, so not with the flags of every command.
+        // Parses the connection flags only, because there may be hundreds of profiles.
         let command = ConnectionArgs::augment_args(clap::Command::new("")).no_binary_name(true);
         let words = typed_words::<ConnectionArgs>(self.typed);
         let typed = command.clone().try_get_matches_from(&words)?;
@@ -648,7 +638,7 @@ impl Resolver<'_> {
         ConnectionSettings::resolve(&args, &origins, layers)
     }
 
-    /// Returns the settings that `run` would have. What a run would refuse is refused before anything is shown.
+    /// Returns the settings of `run`. Fails where a run would.
     fn shown(&self) -> Result<Vec<ShownSetting>, Failure> {
         let mut words: Vec<OsString> = ["mde-cancel", "run", "-"].map(OsString::from).into();
         words.extend(typed_words::<ConnectionArgs>(self.typed));
@@ -691,7 +681,6 @@ impl Resolver<'_> {
     }
 }
 
-/// Says that two profiles are not two tenants.
 pub fn same_tenant(one: &str, other: &str, tenant: &str) -> Failure {
     let error = anyhow!("profiles {one} and {other} lead to the same tenant {tenant}");
     Failure::refused(error).hint("name one of them")
@@ -706,7 +695,7 @@ impl Parsed {
             .collect();
         let text = values.join(",");
         let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
-        // A default that is no value is told by the help.
+        // Some defaults are not values, and only the help describes them.
         let in_words = help
             .split_once("[default: ")
             .and_then(|(_, rest)| rest.strip_suffix(']'));

@@ -1,4 +1,4 @@
-//! What cannot be meant together, and what no output may overwrite.
+//! Checks that the parser can't make: contradictions between flags, and outputs that would overwrite other files.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ fn refuse<T>(text: &'static str, hints: &[&str]) -> Result<T, Failure> {
         .fold(failure, |failure, &hint| failure.hint(hint)))
 }
 
-/// Refuses what the parser lets pass. `is_tenant_named` tells whether a flag, or a profile that a flag names, says the tenant.
+/// `is_tenant_named` means that the tenant comes from a flag, or from a profile named by a flag.
 pub(super) fn check(command: &Command, is_tenant_named: bool) -> Result<(), Failure> {
     match command {
         Command::Run(run) => check_run(run, is_tenant_named),
@@ -86,8 +86,6 @@ fn check_sandbox(plan: &PlanArgs, is_sandbox: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses an input that is read twice, and a selection that means nothing: one that only records tell where none is read,
-/// or a filter for an input.
 fn check_plan(plan: &PlanArgs) -> Result<(), Failure> {
     let (inputs, selection) = (&plan.input.inputs, &plan.selection);
     let stdin = inputs.iter().filter(|input| **input == Input::Stdin);
@@ -129,7 +127,7 @@ fn check_span(selection: &SelectionArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the files that a command reads or keeps. Refuses an output that would overwrite one of them, or another output.
+/// Returns the files that a command reads or keeps. Fails if an output would overwrite one of them, or another output.
 pub(super) fn protected_files(
     command: &Command,
     context: &Context,
@@ -166,7 +164,7 @@ pub(super) fn protected_files(
     match command {
         Command::Run(run) => run.send.output.check(&files)?,
         Command::Release(release) => release.send.output.check(&files)?,
-        // Checked once more when the journal has told where else the run writes.
+        // Checked again with the outputs in the journal.
         Command::Resume(resume) => resume.outputs().check(&files)?,
         Command::Report(report) => report.outputs().check(&files)?,
         Command::Sandbox(sandbox) => sandbox.log.iter().try_for_each(|path| {

@@ -1,4 +1,4 @@
-//! The config file: settings at its top, and named profiles that beat them.
+//! The config file: settings at the top, and named profiles that override them.
 //!
 //! ```toml
 //! verify-timeout = "5m"
@@ -9,7 +9,7 @@
 //! client-secret-file = "contoso.secret"
 //! ```
 //!
-//! Each key is the name of a flag that has a variable, too. A secret is named by its file or its variable.
+//! Each key is the name of a flag that also has a variable. Secrets are given by file or variable.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,10 +31,10 @@ use super::{ALL_PROFILES, Origin};
 /// The file's name in the user's config folder.
 pub(super) const CONFIG_FILE: &str = "mde-cancel.toml";
 
-/// Keys that name the variable of a secret; no flag does that.
+/// Keys for the variable of a secret. They have no flag.
 pub(super) const SECRET_KEYS: [&str; 2] = ["client-secret-env", "token-env"];
 
-/// Names under which people write secrets down.
+/// Keys that people may try for a secret.
 const SECRETS: [&str; 5] = [
     "client-secret",
     "token",
@@ -45,10 +45,10 @@ const SECRETS: [&str; 5] = [
 
 const PROFILES: &str = "profile";
 
-/// A real file has some kilobytes.
+/// Real files have a few kilobytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// What is written in a table, by key, as a variable would hold it.
+/// Values by key, in the form of variables.
 type Values = BTreeMap<String, OsString>;
 
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl ConfigFile {
 
     fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let mut top: Table = text.trim_start_matches('\u{feff}').parse().map_err(
-            // The parser's own report repeats the line, in which a secret may be.
+            // The parser's own report repeats the line, which may contain a secret.
             |error: toml::de::Error| {
                 let start = error.span().map_or(0, |span| span.start.min(text.len()));
                 let line = 1 + text[..start].matches('\n').count();
@@ -115,7 +115,7 @@ impl ConfigFile {
         }
     }
 
-    /// Returns what a key says, with this profile over the top of the file.
+    /// Returns a key's value from the profile, or else from the top of the file.
     pub(super) fn get(&self, key: &str, profile: Option<&str>) -> Option<(OsString, Origin)> {
         let path = self.path.display();
         let in_profile = profile.and_then(|name| {
@@ -130,12 +130,11 @@ impl ConfigFile {
     }
 }
 
-/// Makes a failure of what is wrong with a config file; it repeats no value of one.
+/// `problem` must not repeat a value of the file, which may be a secret.
 fn fault(problem: impl fmt::Display) -> Failure {
     Failure::refused(anyhow!("{problem}"))
 }
 
-/// Says that a profile is missing.
 pub(super) fn no_profile(path: &Path, name: &str, known: &[String]) -> Failure {
     let hint = if known.is_empty() {
         format!("add a table [profile.{name}], or leave out --profile")
@@ -154,7 +153,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     match exposure(&file, path).map_err(unreadable)? {
-        // It holds no secret, but says where tokens go.
+        // It contains no secret, but it decides where tokens are sent.
         None | Some(Exposure::Readable) => {}
         Some(exposed) => {
             return Err(fault(format!("it {exposed}")).hint(exposed.public_hint()));
@@ -170,8 +169,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// Refuses profiles that a word could mix up: by case alone, or because one has the name of another's tenant. A row goes
-/// to the tenant that its word means, so there must be one.
+/// Refuses names that differ only in case, or equal another profile's tenant: a row's tenant must select one profile.
 fn check_names(profiles: &BTreeMap<String, Values>) -> Result<(), Failure> {
     let word = |name: &str| name.trim().to_lowercase();
     let tenant = |values: &Values| Some(word(&values.get("tenant-id")?.to_string_lossy()));
@@ -198,13 +196,13 @@ fn check_names(profiles: &BTreeMap<String, Values>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns every flag of every command, of one name maybe several.
+/// Returns every flag of every command; names may repeat.
 fn flags(command: &Command) -> Vec<&Arg> {
     let inner = command.get_subcommands().flat_map(flags);
     command.get_arguments().chain(inner).collect()
 }
 
-/// Every flag, and whether the file may set it.
+/// Flags, and whether the file may set them.
 type FlagsByName<'a> = BTreeMap<&'a str, (&'a Arg, bool)>;
 
 fn flags_by_name(root: &Command) -> FlagsByName<'_> {
@@ -214,7 +212,7 @@ fn flags_by_name(root: &Command) -> FlagsByName<'_> {
             continue;
         };
         let is_key = variable_of(flag).is_some() && !["config", "profile"].contains(&name);
-        // Of flags of one name, one may be typed only.
+        // Commands may differ in whether the file may set a flag.
         if is_key || !known.contains_key(name) {
             known.insert(name, (flag, is_key));
         }
@@ -262,7 +260,7 @@ fn unknown_key(key: &str, flags: &FlagsByName<'_>) -> Failure {
         .chain(SECRET_KEYS)
         .map(|key| (strsim::damerau_levenshtein(&plain, key), key))
         .min()
-        // Beyond a third of the word it is another word.
+        // A word with more than a third changed is another word.
         .filter(|(distance, near)| *distance <= near.len().div_ceil(3));
     let unknown = fault(format!("unknown setting `{key}`"));
     match nearest {
@@ -271,8 +269,7 @@ fn unknown_key(key: &str, flags: &FlagsByName<'_>) -> Failure {
     }
 }
 
-/// Returns a value as a variable would hold it: the parts of a list between commas, a path from the file's folder and not
-/// from wherever the program is started.
+/// Returns a value in the form of a variable: lists with commas, paths relative to the file's folder.
 fn written(flag: &Arg, value: &Value, folder: &Path) -> Option<OsString> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -300,7 +297,7 @@ fn written(flag: &Arg, value: &Value, folder: &Path) -> Option<OsString> {
     )
 }
 
-/// Anything but a name may be the secret itself, and must not be shown.
+/// Anything but a name may be the secret itself.
 fn variable_name(value: &Value) -> Option<OsString> {
     let name = value.as_str()?;
     let mut bytes = name.bytes();

@@ -1,8 +1,8 @@
-//! Where calls go, what the service counts them by, and who signs in.
+//! The connection: addresses, tenant, app and sign-in.
 //!
-//! An address is accepted here only if the client would take it: https, or plain http to this machine, and nothing in it
-//! that could leak. One method of signing in is chosen before anything is sent, and no other is tried after it failed: a
-//! run must never act as somebody else because a secret had expired.
+//! Addresses use https, or plain http to this machine, and contain nothing that could leak. The sign-in method is chosen
+//! before anything is sent. If it fails, no other is tried: a run must never act as another identity because a secret has
+//! expired.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,29 +18,26 @@ use crate::cli::values::{Sensitive, is_secret_itself};
 
 use super::{Layers, Origin, not_text};
 
-/// Where the service is and how to sign in.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
-    /// The profile of the config file that they come from.
     pub profile: Option<String>,
     pub api_url: Url,
-    /// The cloud in the ledger's scopes: the preset's name, or `host:port` of an address that no preset knows.
+    /// For the ledger's scopes: the cloud's name, or `host:port` of an unknown address.
     pub cloud: String,
-    /// A GUID or a domain name in lower case.
+    /// A GUID or a domain name, in lower case.
     pub tenant: Option<String>,
     pub client_id: Option<String>,
     pub login_url: Url,
     pub api_scope: String,
-    /// Certificates that are trusted besides the public ones.
+    /// Trusted in addition to the public certificates.
     pub ca_file: Option<PathBuf>,
-    /// Where a virtual machine's managed identity is asked for in place of its own address.
+    /// Replaces the address of a virtual machine's metadata service.
     pub imds_url: Option<Url>,
-    /// Where it takes a tenant or an application, that is named.
+    /// If it needs a tenant or an app, that is set.
     pub sign_in: SignIn,
     pub choice: CredentialChoice,
 }
 
-/// A method of signing in, with what it needs of its own.
 #[derive(Clone, Debug)]
 pub enum SignIn {
     Token(SecretSource),
@@ -52,24 +49,23 @@ pub enum SignIn {
     DeviceCode,
 }
 
-/// Where a token or a secret comes from.
 #[derive(Clone, Debug)]
 pub enum SecretSource {
     Environment(SecretString, String),
-    /// Read again when it is needed again.
+    /// Read each time.
     File(PathBuf),
 }
 
-/// How a method was chosen, for `doctor`.
+/// The choice of the sign-in method, for `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialChoice {
     pub method: CredentialMethod,
     pub reason: String,
-    /// The methods that `auto` skipped before, and why.
+    /// The methods that `auto` skipped, and why.
     pub skipped: Vec<(CredentialMethod, &'static str)>,
 }
 
-/// What a command lacks to sign in, if it must.
+/// Commands that can do without a sign-in check for this error.
 #[derive(Debug, thiserror::Error)]
 pub enum MissingCredential {
     #[error("there is nothing to sign in with")]
@@ -107,8 +103,7 @@ impl ConnectionSettings {
             layers,
         };
         let (api_url, label, cloud) = match &typed.api_url {
-            // A host of the service that is typed out is still the service: its calls must be counted with those of the
-            // preset, and it takes the preset's tokens.
+            // A known host belongs to its cloud: its calls share the cloud's quota, and it accepts the same tokens.
             Some(url) => {
                 let url = flags.address(url, "api_url")?;
                 let known = known_cloud(&url, typed.cloud);
@@ -145,7 +140,6 @@ impl ConnectionSettings {
         Ok(settings)
     }
 
-    /// Refuses a method of signing in that doesn't know for whom.
     fn check_parties(&self) -> Result<(), Failure> {
         let needs_app = matches!(
             self.sign_in,
@@ -172,7 +166,6 @@ fn refuse(text: String) -> Failure {
     Failure::refused(anyhow!(text))
 }
 
-/// The connection flags and where each comes from.
 struct ConnectionFlags<'a> {
     typed: &'a ConnectionArgs,
     origins: &'a BTreeMap<String, Origin>,
@@ -188,7 +181,7 @@ impl ConnectionFlags<'_> {
         let is_login = id == "login_url";
         let origin = self.origin(id).to_string();
         let text = text.expose();
-        // Azure's own tools take the bare host of a login service, too.
+        // Like Azure's own tools, accept a host without https://.
         let bare = text
             .to_str()
             .filter(|text| is_login && !text.contains("://"));
@@ -233,8 +226,8 @@ impl ConnectionFlags<'_> {
         Ok((sign_in, choice))
     }
 
-    /// Chooses the method: the one that is typed; the one whose file a flag names; the one that a variable or the config
-    /// file names; else the first that is set up. A person is asked only where that was said: nobody watches a timer.
+    /// The order is: the typed method, the method of a typed file, the method from a variable or the config file, the first
+    /// method that is set up. `device-code` is never chosen by itself, because nobody may be there to enter the code.
     fn choose(&self) -> Result<CredentialChoice, Failure> {
         use CredentialMethod as Method;
         let named = self.typed.credential;
@@ -284,7 +277,7 @@ impl ConnectionFlags<'_> {
         Err(MissingCredential::Nothing.into())
     }
 
-    /// Says which setting shows that a method is set up, or why it seems not to be.
+    /// Returns the setting that shows that a method is set up, or why it isn't.
     fn detect(&self, method: CredentialMethod) -> Result<String, &'static str> {
         use CredentialMethod as Method;
         let is_set = |name: &str| self.layers.variable(name).map(|_| name.to_owned());
@@ -308,7 +301,7 @@ impl ConnectionFlags<'_> {
             Method::WorkloadIdentity => {
                 by("federated_token_file").ok_or("there is no federated token file")
             }
-            // A virtual machine's has no setting; asking for it off Azure would only cost time.
+            // On a virtual machine nothing shows it, and a probe elsewhere would take long.
             Method::ManagedIdentity => is_set("IDENTITY_ENDPOINT")
                 .ok_or("IDENTITY_ENDPOINT is not set; on a virtual machine, name the method"),
             Method::AzureCli => self
@@ -347,8 +340,7 @@ impl ConnectionFlags<'_> {
         self.secret("AZURE_CLIENT_SECRET", file, id, key)
     }
 
-    /// Finds a secret: in the file that a flag names, its variable, the file that a variable names, the variable or the
-    /// file that the config file names.
+    /// The order is: a typed file, the variable, a file from a variable, the config file's variable, the config file's file.
     fn secret(
         &self,
         variable: &str,
@@ -403,8 +395,8 @@ impl ConnectionFlags<'_> {
     }
 }
 
-/// Returns what tokens are asked for in a cloud (MDE facts, 3.3). The audience is not the host's name: the commercial
-/// one kept its old one. Those of the government clouds are not documented and in use by others.
+/// Scopes don't follow the hosts: the commercial one is still the old one. Those of the government clouds are undocumented,
+/// but other tools use them.
 fn default_scope(cloud: Cloud) -> &'static str {
     match cloud {
         Cloud::Commercial => "https://api.securitycenter.microsoft.com/.default",
@@ -460,7 +452,7 @@ fn check_address(text: &OsStr, origin: &str) -> Result<Url, Failure> {
     };
     let text = text.to_str().ok_or_else(wrong)?;
     let mut url = Url::parse(text.trim()).map_err(|_| wrong())?;
-    // A name with a dot at its end is the same host, whose calls are counted together.
+    // A final dot doesn't change the host, and its calls share one quota.
     if let Some(Host::Domain(name)) = url.host()
         && let Some(bare) = name.strip_suffix('.').map(str::to_owned)
     {
@@ -491,7 +483,6 @@ fn check_address(text: &OsStr, origin: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// Returns the cloud whose service is at an address.
 fn known_cloud(url: &Url, cloud: Cloud) -> Option<Cloud> {
     let host = url.host_str().unwrap_or_default();
     let known = match host {
@@ -503,7 +494,7 @@ fn known_cloud(url: &Url, cloud: Cloud) -> Option<Cloud> {
         | "api-uk.securitycenter.microsoft.com"
         | "api-au.securitycenter.microsoft.com" => Cloud::Commercial,
         "api-gcc.securitycenter.microsoft.us" => Cloud::Gcc,
-        // Two clouds share this host, so the address alone doesn't tell them apart.
+        // Two clouds share this host.
         "api-gov.securitycenter.microsoft.us" if cloud == Cloud::Dod => Cloud::Dod,
         "api-gov.securitycenter.microsoft.us" => Cloud::GccHigh,
         _ if host.ends_with(".api.security.microsoft.com") => Cloud::Commercial,

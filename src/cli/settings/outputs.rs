@@ -1,4 +1,4 @@
-//! Where a command writes, and what it must not overwrite.
+//! Output files, and the files that they must not overwrite.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,9 @@ use crate::store::state_file;
 
 use super::{ConnectionSettings, SecretSource, SignIn};
 
-/// A file that a command reads, keeps or writes, and what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
-    /// What it is, such as "the input".
+    /// For example `the input`.
     pub what: &'static str,
     pub path: PathBuf,
 }
@@ -39,7 +38,7 @@ impl fmt::Display for NamedFile {
 }
 
 impl OutputPaths {
-    /// Refuses names that say that something else is to be written there than would be.
+    /// Refuses names that don't fit the format.
     pub(super) fn check_names(&self) -> Result<(), Failure> {
         for path in &self.reports {
             ReportFormat::from_path(path).map_err(Failure::refused)?;
@@ -65,7 +64,7 @@ impl OutputPaths {
         }
     }
 
-    /// Returns these with what is missing taken from `stored`.
+    /// Fills in missing paths from `stored`.
     #[must_use]
     pub fn or(self, stored: Self) -> Self {
         Self {
@@ -79,7 +78,7 @@ impl OutputPaths {
         }
     }
 
-    /// Returns these as the journal keeps them: the same files from any folder, without paths that are no text.
+    /// Returns the paths for the journal: absolute, and without those that aren't UTF-8.
     #[must_use]
     pub fn to_store(&self) -> Self {
         let whole = |path: &PathBuf| {
@@ -106,7 +105,7 @@ impl OutputPaths {
         reports.chain(follow_up).chain(metrics)
     }
 
-    /// Refuses an output that would overwrite a file of `kept`, or another output.
+    /// Refuses outputs that would overwrite a file of `kept`, or each other.
     pub fn check(&self, kept: &[NamedFile]) -> Result<(), Failure> {
         let mut taken: Vec<_> = kept.to_vec();
         for output in self.files() {
@@ -117,7 +116,7 @@ impl OutputPaths {
     }
 }
 
-/// Refuses an output that is one of `others`; standard output may be named by one alone.
+/// Standard output, too, can be used only once.
 pub(super) fn ensure_apart(output: &NamedFile, others: &[NamedFile]) -> Result<(), Failure> {
     let mut others = others.iter();
     let Some(other) = others.find(|other| is_same_file(&other.path, &output.path)) else {
@@ -127,8 +126,7 @@ pub(super) fn ensure_apart(output: &NamedFile, others: &[NamedFile]) -> Result<(
     Err(Failure::refused(error).hint("name another file"))
 }
 
-/// Returns where a run writes if nothing is named: a CSV report in the current folder, whose name says where nothing of it
-/// is real.
+/// Returns the default: a CSV report in the current folder. The name shows that a sandbox run isn't real.
 pub fn default_outputs(run: RunId, is_sandbox: bool) -> OutputPaths {
     let mark = if is_sandbox { "SANDBOX-" } else { "" };
     let name = format!("mde-cancel-{mark}{run}.csv");
@@ -146,7 +144,7 @@ pub fn input_files(inputs: &[Input]) -> Vec<NamedFile> {
     files.collect()
 }
 
-/// Names the files from which a connection takes what it signs in with, and what it trusts.
+/// Returns the files with a connection's secret and certificates.
 pub(super) fn secret_files(connection: &ConnectionSettings) -> impl Iterator<Item = NamedFile> {
     let secret = match &connection.sign_in {
         SignIn::Token(SecretSource::File(path)) => Some(("the token file", path)),
@@ -165,7 +163,7 @@ pub(super) fn secret_files(connection: &ConnectionSettings) -> impl Iterator<Ite
     files.map(|(what, path)| NamedFile::new(what, path))
 }
 
-/// Names the files in which the journal is, in a state folder and in the sandbox's below it.
+/// Returns the journal's files in a state folder and in the sandbox's folder inside it.
 pub(super) fn state_files(state_dir: &Path) -> Vec<NamedFile> {
     let mut files = Vec::new();
     for folder in [state_dir.to_owned(), state_dir.join("sandbox")] {
