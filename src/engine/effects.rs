@@ -78,8 +78,9 @@ impl Handles {
         self.scratch.as_ref().unwrap_or(&self.store)
     }
 
-    fn reader(&self, lane: LaneId) -> Option<Result<Arc<ReadHandles>, Arc<str>>> {
-        self.lanes.get(usize::from(lane.0)).cloned()
+    fn reader(&self, lane: LaneId) -> Result<Arc<ReadHandles>, Arc<str>> {
+        let reader = self.lanes.get(usize::from(lane.0)).cloned();
+        reader.unwrap_or_else(|| Err("there is no such tenant in this run".into()))
     }
 
     fn read<F>(
@@ -95,8 +96,8 @@ impl Handles {
         Box::pin(async move {
             store.check()?;
             let reply = match reader {
-                Some(Ok(reader)) => ask(reader).await,
-                _ => never_left(),
+                Ok(reader) => ask(reader).await,
+                Err(_) => never_left(),
             };
             Ok(EffectOutput::Event(Event::Read {
                 lane,
@@ -191,12 +192,8 @@ impl Handles {
                 let reader = self.reader(lane);
                 Box::pin(async move {
                     let event = match reader {
-                        None => Event::TokenRefused {
-                            lane,
-                            reason: "there is no such tenant in this run".to_owned(),
-                        },
-                        Some(Ok(reader)) => reader.sign_in(lane, refresh).await,
-                        Some(Err(reason)) => Event::TokenRefused {
+                        Ok(reader) => reader.sign_in(lane, refresh).await,
+                        Err(reason) => Event::TokenRefused {
                             lane,
                             reason: reason.to_string(),
                         },
@@ -344,34 +341,6 @@ mod tests {
             lanes: Vec::new(),
             senders: Vec::new(),
         }
-    }
-
-    #[tokio::test]
-    async fn a_call_for_a_tenant_that_is_not_there_is_answered_all_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let handles = failing(folder.path());
-        let (lane, call_token) = (LaneId(7), CallToken(1));
-        let id = ActionId::from_bytes([1; 16]).unwrap();
-        let post = Effect::Post {
-            lane,
-            call_token,
-            request: Request::Cancel(id),
-            comment: "x".into(),
-        };
-        let Ok(EffectOutput::Event(Event::Replied { reply, .. })) = handles.run_effect(post).await
-        else {
-            panic!("it is not answered");
-        };
-        assert!(matches!(reply.kind, crate::model::ReplyKind::NeverLeft(_)));
-        let token = Effect::Token {
-            lane,
-            refresh: false,
-        };
-        let refused = handles.run_effect(token).await;
-        assert!(matches!(
-            refused,
-            Ok(EffectOutput::Event(Event::TokenRefused { .. }))
-        ));
     }
 
     #[tokio::test]

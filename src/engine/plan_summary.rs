@@ -570,22 +570,11 @@ pub struct PlanId([u8; BYTES]);
 impl PlanId {
     /// Parses an id with or without dashes, in any case.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits: Vec<u8> = text
-            .trim()
-            .chars()
-            .filter(|&letter| letter != '-')
-            .map(|letter| {
-                letter
-                    .to_digit(16)
-                    .and_then(|digit| u8::try_from(digit).ok())
-            })
-            .collect::<Option<_>>()?;
-        let bytes: Vec<u8> = digits
-            .chunks(2)
-            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-            .collect();
-        (digits.len() == 2 * BYTES).then_some(())?;
-        bytes.try_into().ok().map(Self)
+        let digits = text.trim().replace('-', "");
+        let is_id = digits.len() == 2 * BYTES && digits.bytes().all(|it| it.is_ascii_hexdigit());
+        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| is_id)?;
+        let bytes = number.to_be_bytes();
+        bytes.last_chunk().copied().map(Self)
     }
 }
 

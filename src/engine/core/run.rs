@@ -246,16 +246,15 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use jiff::Timestamp;
 
     use super::*;
+    use crate::api::{ListQuery, MAX_TOP};
     use crate::engine::core::GateSettings;
-    use crate::model::{ActionId, RowContext, RowNumber};
     use crate::retry::RetrySettings;
-    use crate::store::{Phase, QueuedRow, RunKey};
+    use crate::store::RunKey;
 
     const HOUR: u64 = 3600;
 
@@ -267,7 +266,7 @@ mod tests {
         }
     }
 
-    /// A run with one row, whose ledger never answers.
+    /// A core that is asked for a page, and whose ledger never answers.
     fn stuck() -> Core {
         let gate = |scope| GateSettings {
             scope: ScopeKey(scope),
@@ -280,44 +279,20 @@ mod tests {
         let hour = Duration::from_secs(HOUR);
         let settings =
             CoreSettings::to_read(RunKey(1), RetrySettings::default(), Arc::default(), hour, 1);
-        let lane = LaneSettings {
+        let gates = LaneSettings {
             send: gate(1),
             get: gate(2),
             list: gate(3),
         };
-        let mut core = Core::new(settings, vec![lane]);
-        let lane = LaneId(0);
-        let appended = Event::Appended {
-            lane,
-            last: RowNumber(1),
-            count: 1,
-            settled: BTreeMap::new(),
+        let mut core = Core::new(settings, vec![gates]).disarmed();
+        let (lane, expires_at) = (LaneId(0), None);
+        let query = ListQuery {
+            filter: None,
+            top: MAX_TOP,
+            skip: 0,
         };
-        let row = QueuedRow {
-            number: RowNumber(1),
-            id: ActionId::from_bytes([1; 16]).unwrap(),
-            context: RowContext::default(),
-            attempts: 0,
-            phase: Phase::Fresh,
-            first_sent_at: None,
-            comment_sent: None,
-            status_before: None,
-            action_status: None,
-            checked_at: None,
-            response_action: None,
-            in_progress: None,
-        };
-        let rows = vec![row];
-        for event in [
-            appended,
-            Event::TokenReady {
-                lane,
-                expires_at: None,
-            },
-            Event::Loaded { lane, rows },
-        ] {
-            core.step(at(0), event);
-        }
+        core.step(at(0), Event::Request { lane, query });
+        core.step(at(0), Event::TokenReady { lane, expires_at });
         core
     }
 

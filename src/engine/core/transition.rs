@@ -1058,28 +1058,4 @@ mod tests {
         let next = transition(&mut row, history(None, None), &on);
         assert!(matches!(next, Next::To(RowState::RetryAt(_))), "{next:?}");
     }
-
-    #[test]
-    fn a_release_says_how_it_ended() {
-        let settings = settings(Operation::Release, Precheck::ReadFirst, VERIFY_FOR);
-        let on = conditions(&settings)[0];
-        let reread = RowState::Reread(Reread::at(RereadReason::Precheck { may_skip: false }, NOW));
-        let unsent = rows_to_release(reread);
-        let unsent = unsent.iter().find(|row| row.attempts == 0).unwrap();
-        let told = |release, objection| {
-            let mut row = unsent.clone();
-            transition(&mut row, history(release, objection), &on)
-        };
-        let released = told(Some("Succeeded"), None);
-        assert!(
-            matches!(released, Next::Done(Outcome::AlreadyReleased, _)),
-            "{released:?}"
-        );
-        assert!(matches!(told(Some("Pending"), None), Next::To(state) if state.is_verify()));
-        assert_eq!(
-            told(None, Some("isolated again")),
-            Next::Done(Outcome::Skipped, "isolated again".to_owned())
-        );
-        assert_eq!(told(None, None), READY);
-    }
 }
