@@ -1,5 +1,6 @@
 //! Performs one effect on the real handles. Decides and retries nothing.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -11,9 +12,10 @@ use crate::model::{
     ActionType, CancelReply, Destination, LaneId, ReadPage, ReadReply, Reply, ReplyKind, Request,
     Selection,
 };
-use crate::store::{Record, RunKey, Store, StoreError};
+use crate::store::{Record, RunKey, ScopeUse, Store, StoreError};
 
 use super::core::{CallToken, Effect, Event, ReadQuery, RunEvent};
+use super::ingest::LaneShares;
 
 /// The clients of one tenant.
 #[derive(Debug)]
@@ -47,6 +49,22 @@ pub(super) enum EffectOutput {
     Written(LaneId, Vec<RunEvent>),
     /// A requested page, or the service's refusal.
     Page(Result<ReadPage, String>),
+    /// Rows of the input are on disk.
+    Appended {
+        shares: LaneShares,
+        rest: Rest,
+    },
+    /// The window usage of some lanes.
+    Used(BTreeMap<usize, ScopeUse>),
+}
+
+/// What follows the rows of an input that were read so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    More,
+    Nothing,
+    /// The reading thread died.
+    BrokenOff,
 }
 
 /// An effect in progress. Fails only if the journal fails.

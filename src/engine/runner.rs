@@ -15,10 +15,10 @@ use crate::clock::Clock;
 use crate::input::{InputError, OpenInput};
 use crate::model::{LaneId, Moment, ReadPage, Uptime};
 use crate::quota::{Usage, forecast};
-use crate::store::{Pending, Record, RunKey, ScopeUse, Store, StoreError};
+use crate::store::{Record, RunKey, ScopeUse, Store, StoreError};
 
 use super::core::{Core, Effect, Event, LaneView, RunEvent, StopReason, Tally};
-use super::effects::{EffectOutput, Handles, LaneHandles, ReadHandles, RunningEffect};
+use super::effects::{EffectOutput, Handles, LaneHandles, ReadHandles, Rest, RunningEffect};
 use super::ingest::{Appending, Fed, Ingest, Intake, LaneShares};
 use super::plan::Planner;
 use super::tenant_reads::ReadLog;
@@ -170,20 +170,6 @@ pub async fn plan(
     })
 }
 
-/// Rows of the input being written to the journal.
-struct AppendingRead {
-    appending: Appending,
-    is_end: bool,
-    /// Whether the reading thread died.
-    is_broken_off: bool,
-}
-
-/// A request to the ledger for the window usage of these lanes.
-struct UsageRequest {
-    pending: Pending<Vec<ScopeUse>>,
-    places: Vec<usize>,
-}
-
 /// Performs a core's effects.
 pub(super) struct Runner<O> {
     /// `None` once the input has ended or was given up.
@@ -197,8 +183,8 @@ pub(super) struct Runner<O> {
     work: FuturesUnordered<RunningEffect>,
     /// Reads and sign-ins. The run ends without those that the core no longer awaits.
     reads: FuturesUnordered<RunningEffect>,
-    /// One write at a time; rows read meanwhile wait in the channel.
-    appending: Option<AppendingRead>,
+    /// Whether rows of the input are being written. One write at a time; rows read meanwhile wait in the channel.
+    is_appending: bool,
     intake: Option<InputError>,
     /// How long a plan waits for states after the end of its input.
     patience: Option<Duration>,
@@ -208,8 +194,8 @@ pub(super) struct Runner<O> {
     observer: O,
     /// The window usage of the busiest lanes, as of the ledger's last answer.
     used: BTreeMap<usize, ScopeUse>,
-    /// The loop never waits for this; until then the display shows the last answer.
-    asked: Option<UsageRequest>,
+    /// Whether the ledger was asked for more. The loop never waits for that; until then the display shows the last answer.
+    is_asking: bool,
 }
 
 impl<O: Observer> Runner<O> {
@@ -229,14 +215,14 @@ impl<O: Observer> Runner<O> {
             core,
             work: FuturesUnordered::new(),
             reads: FuturesUnordered::new(),
-            appending: None,
+            is_appending: false,
             intake: None,
             patience: None,
             deadline: Uptime::MAX,
             page: None,
             observer,
             used: BTreeMap::new(),
-            asked: None,
+            is_asking: false,
         }
     }
 
@@ -289,15 +275,10 @@ impl<O: Observer> Runner<O> {
                     Some(reason) => self.stop(reason),
                     None => may_stop = false,
                 },
-                Some(performed) = self.work.next() => self.performed(performed?),
-                Some(performed) = self.reads.next() => self.performed(performed?),
-                done = appended(&mut self.appending) => self.appended(done?)?,
-                () = receive(&mut self.rows, &mut batch), if self.appending.is_none() => {
+                Some(performed) = self.work.next() => self.performed(performed?)?,
+                Some(performed) = self.reads.next() => self.performed(performed?)?,
+                () = receive(&mut self.rows, &mut batch), if !self.is_appending => {
                     self.received(&mut batch);
-                }
-                used = used(&mut self.asked) => {
-                    self.used = used?;
-                    self.show();
                 }
                 () = clock.sleep_until(wake) => self.step(Event::Tick),
             }
@@ -307,11 +288,12 @@ impl<O: Observer> Runner<O> {
                 self.stop(StopReason::LeftForLater(why.to_owned()));
             }
             if clock.now().uptime >= next_view {
-                if self.asked.is_some() || !self.may_send() {
+                if self.is_asking || !self.may_send() {
                     // The last request is still open, or nothing is sent.
                     self.show();
                 } else {
-                    self.ask_for_use();
+                    self.is_asking = true;
+                    self.reads.push(self.window_use());
                 }
                 let is_waiting = self.core.view().iter().all(|lane| lane.in_flight == 0);
                 let pause = if is_waiting { VIEW_WAITING } else { VIEW_EVERY };
@@ -319,31 +301,14 @@ impl<O: Observer> Runner<O> {
             }
         }
         if self.may_send() {
-            self.ask_for_use();
-            self.used = used(&mut self.asked).await?;
-            self.show();
-        }
-        Ok(())
-    }
-
-    fn appended(&mut self, done: AppendingRead) -> Result<(), EngineError> {
-        for (lane, share) in done.appending.shares {
-            self.step(share.told(lane));
-        }
-        if done.is_end {
-            self.input_ended();
-        }
-        if done.is_broken_off {
-            return Err(EngineError::Reading);
+            let used = self.window_use().await?;
+            self.performed(used)?;
         }
         Ok(())
     }
 
     fn is_done(&self) -> bool {
-        (self.page.is_some() || self.core.is_done())
-            && self.work.is_empty()
-            && self.rows.is_none()
-            && self.appending.is_none()
+        (self.page.is_some() || self.core.is_done()) && self.work.is_empty() && self.rows.is_none()
     }
 
     fn now(&self) -> Moment {
@@ -372,7 +337,7 @@ impl<O: Observer> Runner<O> {
         }
     }
 
-    fn performed(&mut self, performed: EffectOutput) {
+    fn performed(&mut self, performed: EffectOutput) -> Result<(), EngineError> {
         match performed {
             EffectOutput::Event(event) => self.step(event),
             EffectOutput::Page(page) => self.page = Some(page),
@@ -382,7 +347,25 @@ impl<O: Observer> Runner<O> {
                     self.observer.happened(now, lane, event);
                 }
             }
+            EffectOutput::Appended { shares, rest } => {
+                self.is_appending = false;
+                for (lane, share) in shares {
+                    self.step(share.told(lane));
+                }
+                if rest != Rest::More {
+                    self.input_ended();
+                }
+                if rest == Rest::BrokenOff {
+                    return Err(EngineError::Reading);
+                }
+            }
+            EffectOutput::Used(used) => {
+                self.is_asking = false;
+                self.used = used;
+                self.show();
+            }
         }
+        Ok(())
     }
 
     /// Handles a batch from the reading thread.
@@ -406,12 +389,20 @@ impl<O: Observer> Runner<O> {
             self.rows = None;
         }
         let now = self.now().wall;
-        let appending = self.ingest.append_read(chunks, is_end && !is_broken, now);
-        self.appending = Some(AppendingRead {
-            appending,
-            is_end,
-            is_broken_off: is_broken && self.intake.is_none() && !was_given_up,
-        });
+        let rest = if is_broken && self.intake.is_none() && !was_given_up {
+            Rest::BrokenOff
+        } else if is_end {
+            Rest::Nothing
+        } else {
+            Rest::More
+        };
+        let Appending { pending, shares } =
+            self.ingest.append_read(chunks, is_end && !is_broken, now);
+        self.is_appending = true;
+        self.work.push(Box::pin(async move {
+            pending.await?;
+            Ok(EffectOutput::Appended { shares, rest })
+        }));
     }
 
     fn left(lane: &LaneView) -> u64 {
@@ -419,7 +410,7 @@ impl<O: Observer> Runner<O> {
     }
 
     /// Asks the ledger for the window usage of the busiest lanes: in one job, because each wakes the writer.
-    fn ask_for_use(&mut self) {
+    fn window_use(&self) -> RunningEffect {
         let lanes = self.core.view();
         let scopes = self.core.cancel_scopes();
         let stopped = self.core.stops();
@@ -432,8 +423,11 @@ impl<O: Observer> Runner<O> {
         places.sort_by_key(|&place| std::cmp::Reverse(Self::left(&lanes[place])));
         places.truncate(LANES_LOOKED_AT);
         let asked = places.iter().map(|&place| scopes[place].clone()).collect();
-        let pending = self.handles.store.usages(asked, self.now());
-        self.asked = Some(UsageRequest { pending, places });
+        let used = self.handles.store.usages(asked, self.now());
+        Box::pin(async move {
+            let used = used.await?;
+            Ok(EffectOutput::Used(places.into_iter().zip(used).collect()))
+        })
     }
 
     fn show(&mut self) {
@@ -470,28 +464,6 @@ async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
         Some(rows) => drop(rows.recv_many(batch, BATCH).await),
         None => std::future::pending().await,
     }
-}
-
-/// Waits until the rows being written are on disk.
-async fn appended(appending: &mut Option<AppendingRead>) -> Result<AppendingRead, StoreError> {
-    let Some(waiting) = appending else {
-        return std::future::pending().await;
-    };
-    (&mut waiting.appending.pending).await?;
-    match appending.take() {
-        Some(done) => Ok(done),
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the ledger's answer, if there is a request.
-async fn used(asked: &mut Option<UsageRequest>) -> Result<BTreeMap<usize, ScopeUse>, StoreError> {
-    let Some(waiting) = asked else {
-        return std::future::pending().await;
-    };
-    let used = (&mut waiting.pending).await?;
-    let places = asked.take().map(|asked| asked.places).unwrap_or_default();
-    Ok(places.into_iter().zip(used).collect())
 }
 
 /// A run at one moment, for the display.
