@@ -194,13 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_learned_where_nothing_is_refused() {
-        let mut rate = AdaptiveRate::new(None);
-        assert_eq!(answered(&mut rate, 10_000), 0);
-        assert_eq!(rate.kept(), None);
-    }
-
-    #[test]
     fn the_first_refusal_spreads_the_window_evenly_and_a_second_one_at_once_says_nothing() {
         let mut rate = AdaptiveRate::new(None);
         assert!(rate.refused(minute()));

@@ -199,19 +199,6 @@ mod tests {
     }
 
     #[test]
-    fn the_strictest_window_decides() {
-        let windows = windows(&["2/1s", "3/10s"]);
-        let mut calls = Calls::new();
-        for millis in [0, 100, 2000] {
-            calls.record_end(at(millis));
-        }
-        assert_eq!(
-            decide(at(4000), &windows, &calls),
-            Decision::NotBefore(at(10_010))
-        );
-    }
-
-    #[test]
     fn an_adopted_smaller_allowance_waits_for_more_than_one_slot() {
         let mut calls = Calls::new();
         for millis in [0, 10, 20, 30] {
@@ -221,23 +208,6 @@ mod tests {
             decide(at(40), &windows(&["2/1s"]), &calls),
             Decision::NotBefore(at(1021))
         );
-    }
-
-    #[test]
-    fn without_windows_every_call_may_leave() {
-        let mut calls = Calls::new();
-        (0..10_000).for_each(|_| calls.send());
-        assert_eq!(decide(at(0), &Windows::none(), &calls), Decision::Take);
-    }
-
-    #[test]
-    fn a_withdrawn_call_gives_its_slot_back_at_once() {
-        let windows = windows(&["1/1h"]);
-        let mut calls = Calls::new();
-        calls.send();
-        assert_ne!(decide(at(0), &windows, &calls), Decision::Take);
-        calls.withdraw();
-        assert_eq!(decide(at(0), &windows, &calls), Decision::Take);
     }
 
     #[test]

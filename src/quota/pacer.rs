@@ -204,12 +204,6 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pace_all_leave_at_once() {
-        let mut pacer = Pacer::new(None, None);
-        assert_eq!(last_of(&mut pacer, 10_000, at(7)), at(7));
-    }
-
-    #[test]
     fn a_changed_pace_counts_from_the_call_that_left_last() {
         let windows = Windows::documented();
         let mut pacer = Pacer::new(pace("50/s"), None);
