@@ -407,20 +407,7 @@ fn core() -> Core {
 }
 
 fn queued(number: u32) -> QueuedRow {
-    QueuedRow {
-        number: RowNumber(number),
-        id: id_of(number),
-        context: RowContext::default(),
-        attempts: 0,
-        phase: Phase::Fresh,
-        first_sent_at: None,
-        comment_sent: None,
-        status_before: None,
-        action_status: None,
-        checked_at: None,
-        response_action: None,
-        in_progress: None,
-    }
+    QueuedRow::fresh(RowNumber(number), id_of(number), RowContext::default())
 }
 
 /// Answers effects as a store that never waits and a service that cancels everything.

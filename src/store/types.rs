@@ -100,6 +100,24 @@ pub struct QueuedRow {
 }
 
 impl QueuedRow {
+    /// Returns a row of which nothing is known but what the input says.
+    pub fn fresh(number: RowNumber, id: ActionId, context: RowContext) -> Self {
+        Self {
+            number,
+            id,
+            context,
+            attempts: 0,
+            phase: Phase::Fresh,
+            first_sent_at: None,
+            comment_sent: None,
+            status_before: None,
+            action_status: None,
+            checked_at: None,
+            response_action: None,
+            in_progress: None,
+        }
+    }
+
     pub fn was_seen_open(&self) -> bool {
         let is_open =
             |status: &Option<ActionStatus>| status.as_ref().is_some_and(ActionStatus::is_open);

@@ -1,12 +1,13 @@
 //! Thousands of generated runs whose processes die between any two effects, whose calls fail and whose wall clocks are
 //! set: no window is exceeded, no row is lost or settled twice, and nothing leaves before it is journaled.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mde_cancel::engine::Precheck;
-use mde_cancel::model::{ActionStatus, RetryAfter};
+use mde_cancel::model::{ActionStatus, Operation, Outcome, RetryAfter, RowNumber};
 use mde_cancel::quota::{Pace, Window, Windows};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof};
@@ -16,11 +17,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::support::{
-    End, Fault, History, Latency, ProcessEnd, Simulation, WALL_START, proptest_config,
+    End, Fault, History, Latency, OtherAction, ProcessEnd, Simulation, WALL_START, machine_of,
+    proptest_config,
 };
 
 #[derive(Clone, Debug)]
 struct Schedule {
+    operation: Operation,
     seed: u64,
     rows: u32,
     windows: Windows,
@@ -40,7 +43,10 @@ struct Schedule {
 impl Schedule {
     fn simulation(&self) -> Simulation {
         let rng = |nth| SmallRng::seed_from_u64(self.seed.wrapping_mul(8).wrapping_add(nth));
-        let mut sim = Simulation::of(self.rows);
+        let mut sim = match self.operation {
+            Operation::Cancel => Simulation::of(self.rows),
+            Operation::Release => self.releases(&mut rng(7)),
+        };
         sim.rows_at_once = rng(0).random_range(1..=8);
         sim.lanes = self.lanes;
         sim.most_in_flight = self.most_in_flight;
@@ -48,10 +54,12 @@ impl Schedule {
         sim.read_windows = self.windows.clone();
         sim.pace = self.pace;
         sim.concurrency = self.concurrency;
-        sim.readable = self.readable;
         sim.refuses_final = rng(1).random();
-        sim.rules.precheck = self.precheck;
-        sim.verify_for = self.verify_for;
+        if self.operation == Operation::Cancel {
+            sim.readable = self.readable;
+            sim.rules.precheck = self.precheck;
+            sim.verify_for = self.verify_for;
+        }
         sim.grace = Duration::from_secs(20);
         sim.seed = self.seed;
         sim.latency = any_latency(rng(2));
@@ -67,6 +75,31 @@ impl Schedule {
         sim.ends.clone_from(&self.ends);
         sim.resumes = true;
         sim.wall_steps.clone_from(&self.wall_steps);
+        sim
+    }
+
+    /// Other people release some of the machines or isolate them again, and some are excluded.
+    fn releases(&self, rng: &mut SmallRng) -> Simulation {
+        let mut sim = Simulation::releases(self.rows);
+        let share = rng.random_range(0..80);
+        let mut others = BTreeMap::new();
+        for row in (1..=self.rows).map(RowNumber) {
+            let second = rng.random_range(0..400);
+            let other = match rng.random_range(0..6) {
+                _ if rng.random_range(0..100) >= share => continue,
+                0 => OtherAction::Isolates(-7200),
+                1 => OtherAction::Isolates(-60),
+                2 => OtherAction::Releases(-60),
+                3 => OtherAction::Isolates(second),
+                4 => OtherAction::Releases(second),
+                _ => {
+                    sim.rules.exclude.add(&machine_of(row));
+                    continue;
+                }
+            };
+            others.insert(row, other);
+        }
+        sim.others = Box::new(move |row| others.get(&row).copied());
         sim
     }
 }
@@ -145,7 +178,7 @@ fn any_step() -> impl Strategy<Value = (Duration, i64)> {
     (0..900_000_u64, seconds).prop_map(|(at, seconds)| (Duration::from_millis(at), seconds))
 }
 
-fn any_schedule() -> impl Strategy<Value = Schedule> {
+fn any_schedule(operation: Operation) -> impl Strategy<Value = Schedule> {
     let pace = prop_oneof![Just(None), Just(Some("50/s")), Just(Some("3/s"))];
     let pace = pace.prop_map(|text| text.and_then(|text| Pace::parse(text).unwrap()));
     let faults = prop_oneof![Just(0), 0..60_u32];
@@ -156,13 +189,14 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
         (vec(any_end(), 0..=8), vec(any_step(), 0..=3)),
     )
         .prop_map(
-            |(
+            move |(
                 (seed, rows, windows),
                 (pace, concurrency, (reading, verify), faults),
                 (lanes, most_in_flight),
                 (ends, wall_steps),
             )| {
                 Schedule {
+                    operation,
                     seed,
                     rows,
                     windows,
@@ -186,10 +220,10 @@ fn any_schedule() -> impl Strategy<Value = Schedule> {
         )
 }
 
-#[test]
-fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
-    let config = proptest_config(800);
-    let played = TestRunner::new(config).run(&any_schedule(), |schedule| {
+/// Plays so many schedules, each of them judged by the simulator on the way.
+fn play_all(operation: Operation, cases: u32) {
+    let schedules = any_schedule(operation);
+    let played = TestRunner::new(proptest_config(cases)).run(&schedules, |schedule| {
         let history = schedule.simulation().run_with_any_quota();
         prop_assert_eq!(history.throttled, 0);
         Ok(())
@@ -197,6 +231,16 @@ fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
     if let Err(failed) = played {
         panic!("{failed}");
     }
+}
+
+#[test]
+fn processes_that_die_anywhere_lose_no_row_and_break_no_quota() {
+    play_all(Operation::Cancel, 800);
+}
+
+#[test]
+fn processes_that_die_anywhere_release_no_machine_twice_or_against_somebodys_will() {
+    play_all(Operation::Release, 300);
 }
 
 /// Cases that once exceeded a window, with ten seeds each.
@@ -217,6 +261,7 @@ fn a_tight_window_is_kept_to_while_calls_go_wrong_and_processes_die() {
     ] {
         for seed in 0..10 {
             let schedule = Schedule {
+                operation: Operation::Cancel,
                 seed,
                 rows,
                 windows: Windows::new(vec![windows]),
@@ -237,10 +282,14 @@ fn a_tight_window_is_kept_to_while_calls_go_wrong_and_processes_die() {
 }
 
 /// Plays the same few hundred schedules each time.
-fn play_some(change: impl Fn(&mut Simulation)) -> impl Iterator<Item = History> {
+fn play_some(
+    operation: Operation,
+    change: impl Fn(&mut Simulation),
+) -> impl Iterator<Item = History> {
     let mut runner = TestRunner::deterministic();
     (0..300).map(move |_| {
-        let schedule = any_schedule().new_tree(&mut runner).unwrap().current();
+        let schedules = any_schedule(operation);
+        let schedule = schedules.new_tree(&mut runner).unwrap().current();
         let mut sim = schedule.simulation();
         change(&mut sim);
         sim.run_with_any_quota()
@@ -249,7 +298,7 @@ fn play_some(change: impl Fn(&mut Simulation)) -> impl Iterator<Item = History> 
 
 #[test]
 fn the_schedules_are_as_bad_as_they_are_meant_to_be() {
-    let histories: Vec<_> = play_some(|_| {}).collect();
+    let histories: Vec<_> = play_some(Operation::Cancel, |_| {}).collect();
     let sum = |count: fn(&History) -> usize| histories.iter().map(count).sum::<usize>();
     assert_eq!(sum(|history| history.throttled), 0);
     let processes = sum(|history| history.processes);
@@ -264,7 +313,34 @@ fn the_schedules_are_as_bad_as_they_are_meant_to_be() {
 }
 
 #[test]
+fn the_schedules_of_releases_are_as_bad_as_they_are_meant_to_be() {
+    let histories: Vec<_> = play_some(Operation::Release, |_| {}).take(150).collect();
+    let sum = |count: fn(&History) -> usize| histories.iter().map(count).sum::<usize>();
+    let counts = [
+        Outcome::Released,
+        Outcome::AlreadyReleased,
+        Outcome::Skipped,
+    ]
+    .map(|outcome| {
+        let counts = histories.iter().map(History::counts);
+        counts
+            .filter_map(|counts| counts.get(&outcome).copied())
+            .sum::<usize>()
+    });
+    let again = sum(|history| history.posts.len()) - counts[0];
+    let processes = sum(|history| history.processes);
+    let repeated = sum(|history| history.repeated);
+    let seen = (counts, again, processes);
+    assert!(counts.iter().all(|count| *count > 100), "{seen:?}");
+    assert!(again > 100 && processes > 300, "{seen:?}");
+    // An answer that died with its process is looked for, and the release isn't sent again.
+    assert_eq!(repeated, 0);
+}
+
+#[test]
 fn a_ledger_that_gives_the_dead_no_grace_is_caught() {
-    let mut histories = play_some(|sim| sim.ledger_grace = Some(Duration::ZERO));
+    let mut histories = play_some(Operation::Cancel, |sim| {
+        sim.ledger_grace = Some(Duration::ZERO);
+    });
     assert!(histories.any(|history| history.throttled > 0));
 }

@@ -19,7 +19,6 @@ mod lanes;
 mod learned_pace;
 mod quota;
 mod reads;
-mod release;
 mod replies;
 mod report;
 mod runner;

@@ -71,6 +71,18 @@ fn every_size_ends_within_one_percent_of_the_best_and_draws_no_429() {
 }
 
 #[test]
+fn a_thousand_releases_end_within_one_percent_of_the_best_and_draw_no_429() {
+    let mut world = Simulation::releases(1_000);
+    world.latency = always(Duration::from_millis(100));
+    world.read_latency = always(Duration::from_millis(100));
+    let history = world.run();
+    assert_eq!(history.counts()[&Outcome::Released], 1_000);
+    assert_eq!(history.posts.len(), 1_000, "one release a machine");
+    let (last, best) = (history.arrivals.last().unwrap(), 9 * MINUTE);
+    assert!(*last <= best + best / 100, "{last:?}");
+}
+
+#[test]
 fn an_outage_of_ten_minutes_fails_no_row_and_spends_few_slots() {
     for fault in [
         Fault::Unavailable,

@@ -31,8 +31,8 @@ pub(crate) use scenario::{
 };
 pub(crate) use shared::{Told, assert_agrees, most_in_any, nth_id, write_config};
 pub(crate) use simulator::{
-    End, Fault, History, Latency, ProcessEnd, SignIn, Simulation, WALL_START, always, id_of,
-    millis, outage, reply, row_of, secs, throttled,
+    End, Fault, History, Latency, OtherAction, ProcessEnd, SignIn, Simulation, WALL_START, always,
+    id_of, machine_of, millis, outage, reply, row_of, secs, throttled,
 };
 pub(crate) use story::{Journey, any_pace, any_story, any_windows};
 pub(crate) use table::table;

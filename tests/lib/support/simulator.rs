@@ -6,6 +6,7 @@
 //! - `state_of`, `type_of`, `true_type_of`: what the service and the input know about each row.
 //! - `fault`: what goes wrong with a call; [`outage`] makes one. The model tracks what such a call changed.
 //! - `cancel_answer`, `read_answer`: exact answers, which the model doesn't interpret.
+//! - `operation`, `others`: machines are released, which other people release or isolate meanwhile.
 //! - `lanes`, `most_in_flight`, `sign_in`: several tenants. Rows are dealt to the lanes in turn.
 //! - `ends`, `resumes`, `wall_steps`: processes that die or stop between any two effects, others that resume from the
 //!   same journal, and clocks that are set.
@@ -18,6 +19,7 @@
 //! whole run here. `tests/lib/store` tests the real one, `tests/lib/runner.rs` both together.
 
 mod journal;
+mod machines;
 mod running;
 mod service;
 
@@ -26,18 +28,20 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::engine::SkipRules;
+use jiff::Timestamp;
 use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, MaxFailures, StopReason, Tally,
 };
+use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::{
-    ActionId, ActionStatus, ActionType, CancelReply, Destination, LaneId, Operation, Outcome,
-    ReadReply, Reply, ReplyKind, RetryAfter, RowNumber, RunId,
+    ActionId, ActionStatus, ActionType, CancelReply, Destination, LaneId, Moment, Operation,
+    Outcome, ReadReply, Reply, ReplyKind, RetryAfter, RowNumber, RunId, Uptime,
 };
 use mde_cancel::quota::{Pace, Windows};
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::store::{RunKey, ScopeKey};
 
+pub(crate) use machines::machine_of;
 use running::Running;
 
 /// The wall clock at the start of a simulation, in Unix seconds.
@@ -56,6 +60,7 @@ pub(crate) type FaultOf = Box<dyn FnMut(LaneId, Destination, Duration) -> Option
 
 /// A run and its service.
 pub(crate) struct Simulation {
+    pub(crate) operation: Operation,
     /// In all lanes together.
     pub(crate) rows: u32,
     /// `rows_at_once` rows are read every `row_every`.
@@ -92,6 +97,8 @@ pub(crate) struct Simulation {
     pub(crate) true_type_of: fn(RowNumber) -> Option<ActionType>,
     pub(crate) type_of: fn(RowNumber) -> Option<ActionType>,
     pub(crate) sign_in: Box<dyn FnMut(LaneId, Duration) -> SignIn>,
+    /// What somebody else does to a row's machine, where machines are released.
+    pub(crate) others: Box<dyn Fn(RowNumber) -> Option<OtherAction>>,
 
     /// The other run that has a row when it is loaded, and when it is about to be sent.
     pub(crate) in_progress: At<RowNumber, RunId>,
@@ -140,6 +147,13 @@ pub(crate) enum SignIn {
     Refused,
 }
 
+/// What somebody else does to a machine, in the n-th second of the run or, below zero, before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OtherAction {
+    Isolates(i64),
+    Releases(i64),
+}
+
 /// How a process ends before its run does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessEnd {
@@ -172,11 +186,11 @@ pub(crate) struct History {
     pub(crate) settled_at: BTreeMap<RowNumber, Duration>,
     /// Deferred rows, and why.
     pub(crate) deferred: BTreeMap<RowNumber, String>,
-    /// When each cancel left, and for which action.
+    /// When each cancel or release left, and for which action.
     pub(crate) posts: Vec<(Duration, ActionId)>,
     /// When each read left.
     pub(crate) reads: Vec<Duration>,
-    /// When each cancel reached the service, in order.
+    /// When each of them reached the service, in order.
     pub(crate) arrivals: Vec<Duration>,
     /// Most calls on the wire at once.
     pub(crate) most_open: usize,
@@ -201,6 +215,7 @@ pub(crate) struct History {
 impl Simulation {
     pub(crate) fn of(rows: u32) -> Self {
         Self {
+            operation: Operation::Cancel,
             rows,
             rows_at_once: rows,
             row_every: Duration::ZERO,
@@ -227,6 +242,7 @@ impl Simulation {
             true_type_of: |_| Some(ActionType::Isolate),
             type_of: |_| None,
             sign_in: Box::new(|_, _| SignIn::Token(None)),
+            others: Box::new(|_| None),
             in_progress: Box::new(|_, _| None),
             sent_elsewhere: Box::new(|_, _| None),
             ends: Vec::new(),
@@ -235,6 +251,15 @@ impl Simulation {
             ledger_grace: None,
             until: Duration::from_secs(48 * 3600),
         }
+    }
+
+    /// Releases `rows` machines that were isolated by mistake.
+    pub(crate) fn releases(rows: u32) -> Self {
+        let mut sim = Self::of(rows);
+        sim.operation = Operation::Release;
+        sim.rules.precheck = Precheck::ReadFirst;
+        sim.verify_for = Some(secs(120));
+        sim
     }
 
     /// Makes rows arrive one by one.
@@ -268,11 +293,7 @@ impl Simulation {
     }
 
     /// Makes the core of the n-th process, with the cooldowns that it finds.
-    fn core(
-        &self,
-        nth: usize,
-        cooldown: impl Fn(ScopeKey) -> Option<mde_cancel::model::Uptime>,
-    ) -> Core {
+    fn core(&self, nth: usize, cooldown: impl Fn(ScopeKey) -> Option<Uptime>) -> Core {
         let gate = |lane: LaneId, destination, concurrency| {
             let scope = scope_of(lane, destination);
             GateSettings {
@@ -290,7 +311,7 @@ impl Simulation {
             list: gate(lane, Destination::List, 2),
         });
         let settings = CoreSettings {
-            operation: Operation::Cancel,
+            operation: self.operation,
             run: RunKey(1),
             retry: RetrySettings {
                 timeout_grace: self.grace,
@@ -395,6 +416,19 @@ pub(crate) fn throttled<T>(wait: RetryAfter) -> Reply<T> {
         ..mde_cancel::model::Throttle::default()
     };
     reply(ReplyKind::Throttled(throttle), Some(429))
+}
+
+/// Looks at a clock that nobody sets: the service's.
+fn wall_at(now: Duration) -> Timestamp {
+    let start = Moment {
+        uptime: Uptime::from_nanos(0),
+        wall: Timestamp::from_second(WALL_START).unwrap(),
+    };
+    start.after(now).wall
+}
+
+fn is_send(destination: Destination) -> bool {
+    matches!(destination, Destination::Cancel | Destination::Release)
 }
 
 fn scope_of(lane: LaneId, destination: Destination) -> ScopeKey {

@@ -52,22 +52,8 @@ impl Journal {
     }
 
     pub(super) fn append(&mut self, lane: LaneId, number: RowNumber, context: RowContext) {
-        let row = QueuedRow {
-            number,
-            id: id_of(number),
-            context,
-            attempts: 0,
-            phase: Phase::Fresh,
-            first_sent_at: None,
-            comment_sent: None,
-            status_before: None,
-            action_status: None,
-            checked_at: None,
-            response_action: None,
-            in_progress: None,
-        };
         let kept = Kept {
-            row,
+            row: QueuedRow::fresh(number, id_of(number), context),
             lane,
             outcome: None,
             before: Phase::Fresh,
@@ -220,6 +206,9 @@ impl Journal {
                     kept.row.status_before.clone_from(status_before);
                 }
                 kept.row.checked_at = checked_at.or(kept.row.checked_at);
+                let found = record.as_ref().map(|record| record.id);
+                let other = found.filter(|id| *id != kept.row.id);
+                kept.row.response_action = other.or(kept.row.response_action);
             }
             Record::Settled {
                 row, settlement, ..

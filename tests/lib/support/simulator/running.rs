@@ -2,20 +2,20 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use mde_cancel::engine::core::{CallToken, Core, Effect, Event, ReadQuery, StopReason};
 use mde_cancel::model::{
-    CancelReply, Destination, LaneId, Moment, ReadReply, ReplyKind, Request, RowContext, RowNumber,
-    Uptime,
+    ActionType, CancelReply, LaneId, Moment, Operation, ReadReply, ReplyKind, Request, RowContext,
+    RowNumber, Uptime,
 };
 use mde_cancel::store::{CallId, LoadFrom, Phase, Purpose, Record, Take, Taken};
 
 use super::journal::Journal;
+use super::machines::{WAVE, machine_of, row_of_machine};
 use super::service::{Call, Service};
-use super::{End, Fault, History, ProcessEnd, SignIn, Simulation, id_of, row_of};
+use super::{End, Fault, History, ProcessEnd, SignIn, Simulation, id_of, is_send, row_of, wall_at};
 
 /// How long the journal takes to look up rows.
 const LOOKUP: Duration = Duration::from_millis(3);
@@ -248,7 +248,7 @@ impl Running {
             } else {
                 at
             };
-            if call.destination == Destination::Cancel {
+            if is_send(call.destination) {
                 self.late.insert(call.rows[0]);
             }
             self.later(at, Happening::Arrival(call));
@@ -271,20 +271,12 @@ impl Running {
             .filter(|(at, _)| *at <= self.now)
             .map(|(_, seconds)| seconds)
             .sum();
-        let wall = self.true_wall();
         Moment {
             uptime: uptime(self.now),
-            wall: wall.checked_add(SignedDuration::from_secs(ahead)).unwrap(),
+            wall: wall_at(self.now)
+                .checked_add(SignedDuration::from_secs(ahead))
+                .unwrap(),
         }
-    }
-
-    /// Reads the service's clock, which nobody sets.
-    fn true_wall(&self) -> Timestamp {
-        let start = Moment {
-            uptime: uptime(Duration::ZERO),
-            wall: Timestamp::from_second(super::WALL_START).unwrap(),
-        };
-        start.after(self.now).wall
     }
 
     fn later(&mut self, at: Duration, happening: Happening) {
@@ -334,29 +326,48 @@ impl Running {
             Effect::Post {
                 lane,
                 call_token,
-                request: Request::Cancel(id),
+                request,
                 comment,
             } => {
-                let row = row_of(id);
+                let row = match request {
+                    Request::Cancel(id) => row_of(id),
+                    Request::Unisolate(machine) => row_of_machine(&machine.to_lowercase()),
+                    Request::Unrestrict(_) => panic!("nothing is restricted"),
+                };
+                assert_eq!(lane, self.sim.lane_of(row), "row {row} is another tenant's");
                 assert!(
                     !self.process.answered.contains(&row),
                     "row {row} is sent again although it was answered well"
                 );
                 self.history.repeated += usize::from(self.unheard.remove(&row));
-                self.send(lane, call_token, Destination::Cancel, vec![row], comment);
+                if self.sim.operation == Operation::Release {
+                    self.service
+                        .machines
+                        .check_release(&self.sim, row, self.now);
+                }
+                let destination = self.sim.operation.destination();
+                let mut call = Call::new(lane, call_token, destination, vec![row]);
+                call.comment = comment;
+                self.send(call);
             }
             Effect::Read {
                 lane,
                 call_token,
                 destination,
-                query: ReadQuery::Actions(ids),
+                query,
             } => {
-                assert!(!ids.is_empty(), "a read of nothing");
-                let rows = ids.into_iter().map(row_of).collect();
-                self.send(lane, call_token, destination, rows, Arc::from(""));
+                let (rows, of_machines): (Vec<_>, _) = match query {
+                    ReadQuery::Actions(ids) => (ids.into_iter().map(row_of).collect(), false),
+                    ReadQuery::Machines(machines) => {
+                        (machines.iter().map(|it| row_of_machine(it)).collect(), true)
+                    }
+                };
+                assert!(!rows.is_empty(), "a read of nothing");
+                let mut call = Call::new(lane, call_token, destination, rows);
+                call.of_machines = of_machines;
+                self.send(call);
             }
             Effect::Token { lane, .. } => self.sign_in(lane),
-            Effect::Post { .. } | Effect::Read { .. } => panic!("nothing is released"),
             Effect::ReadPage { .. } | Effect::Respond { .. } | Effect::Tell { .. } => {}
         }
     }
@@ -380,18 +391,12 @@ impl Running {
     }
 
     /// Puts a call on the wire.
-    fn send(
-        &mut self,
-        lane: LaneId,
-        token: CallToken,
-        destination: Destination,
-        rows: Vec<RowNumber>,
-        comment: Arc<str>,
-    ) {
+    fn send(&mut self, mut call: Call) {
+        let (token, lane, destination) = (call.token.unwrap(), call.lane, call.destination);
         self.assert_granted(token);
         let now = self.now;
-        let (latency, part) = if destination == Destination::Cancel {
-            self.history.posts.push((now, id_of(rows[0])));
+        let (latency, part) = if is_send(destination) {
+            self.history.posts.push((now, id_of(call.rows[0])));
             (self.sim.latency)(self.history.posts.len() - 1)
         } else {
             self.history.reads.push(now);
@@ -411,24 +416,16 @@ impl Running {
             }
             _ => (now + latency.mul_f64(part), now + latency),
         };
-        let call = Call {
-            token: Some(token),
-            lane,
-            destination,
-            rows,
-            comment,
-            fault,
-            part,
-            reply_at,
-        };
+        (call.fault, call.part, call.reply_at) = (fault, part, reply_at);
         if let Some(fault @ (Fault::NoName | Fault::Silent(_))) = fault {
             // The answer doesn't depend on the service.
-            let event = match destination {
-                Destination::Cancel => replied(&call, token, fault.reply()),
-                _ => read(&call, token, fault.reply()),
+            let event = if is_send(destination) {
+                replied(&call, token, fault.reply())
+            } else {
+                read(&call, token, fault.reply())
             };
             self.later(reply_at, Happening::Event(Box::new(event)));
-            if destination == Destination::Cancel && fault != Fault::NoName {
+            if is_send(destination) && fault != Fault::NoName {
                 self.late.insert(call.rows[0]);
             }
         }
@@ -548,9 +545,17 @@ impl Running {
         let mut lanes: BTreeMap<LaneId, (RowNumber, u64)> = BTreeMap::new();
         for row in (first..=last).map(RowNumber) {
             let lane = self.sim.lane_of(row);
-            let context = RowContext {
-                action_type: (self.sim.type_of)(row),
-                ..RowContext::default()
+            let context = match self.sim.operation {
+                Operation::Cancel => RowContext {
+                    action_type: (self.sim.type_of)(row),
+                    ..RowContext::default()
+                },
+                Operation::Release => RowContext {
+                    action_type: Some(ActionType::Unisolate),
+                    machine_id: Some(machine_of(row).to_uppercase()),
+                    requestor: Some(WAVE.to_owned()),
+                    ..RowContext::default()
+                },
             };
             self.journal.append(lane, row, context);
             let (last, count) = lanes.entry(lane).or_insert((row, 0));
@@ -573,11 +578,10 @@ impl Running {
         let now = self.now;
         // Not used if nobody waits.
         let token = call.token.unwrap_or(CallToken(0));
-        let event = if call.destination == Destination::Cancel {
+        let event = if is_send(call.destination) {
             self.history.arrivals.push(now);
             self.history.faulted += usize::from(call.fault.is_some());
-            let wall = self.true_wall();
-            let reply = self.service.cancel(&mut self.sim, call, now, wall);
+            let reply = self.service.send(&mut self.sim, call, now);
             if call.token.is_some() && matches!(reply.kind, ReplyKind::Answer(_)) {
                 self.process.answered.insert(call.rows[0]);
             }

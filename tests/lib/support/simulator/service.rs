@@ -7,12 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mde_cancel::engine::core::CallToken;
 use mde_cancel::model::{
-    ActionId, ActionStatus, CancelReply, Destination, LaneId, MachineAction, Outcome, ReadReply,
-    ReplyKind, RetryAfter, RowNumber,
+    ActionId, ActionStatus, CancelReply, Destination, LaneId, MachineAction, Operation, Outcome,
+    ReadReply, ReplyKind, RetryAfter, RowNumber,
 };
 
 use super::super::model_server::{ModelServer as _, RollingWindows, allowances};
-use super::{Fault, Simulation, id_of, reply, throttled};
+use super::machines::Machines;
+use super::{Fault, Simulation, id_of, reply, throttled, wall_at};
 
 /// A call on the wire.
 pub(super) struct Call {
@@ -20,8 +21,10 @@ pub(super) struct Call {
     pub(super) token: Option<CallToken>,
     pub(super) lane: LaneId,
     pub(super) destination: Destination,
-    /// The row of a cancel, or the rows of a read.
+    /// The row of a cancel or a release, or the rows of a read.
     pub(super) rows: Vec<RowNumber>,
+    /// Whether the actions of the rows' machines are read, and not those of the rows.
+    pub(super) of_machines: bool,
     pub(super) comment: Arc<str>,
     pub(super) fault: Option<Fault>,
     /// The fraction of its time before it arrives.
@@ -30,8 +33,30 @@ pub(super) struct Call {
     pub(super) reply_at: Duration,
 }
 
+impl Call {
+    pub(super) fn new(
+        lane: LaneId,
+        token: CallToken,
+        destination: Destination,
+        rows: Vec<RowNumber>,
+    ) -> Self {
+        Self {
+            token: Some(token),
+            lane,
+            destination,
+            rows,
+            of_machines: false,
+            comment: Arc::from(""),
+            fault: None,
+            part: 0.0,
+            reply_at: Duration::ZERO,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Service {
+    pub(super) machines: Machines,
     quotas: BTreeMap<(LaneId, Destination), RollingWindows>,
     /// Our cancels that changed an action: comment and time.
     cancelled: BTreeMap<RowNumber, (Arc<str>, Timestamp)>,
@@ -88,14 +113,8 @@ impl Service {
         }
     }
 
-    /// Processes a cancel that has arrived, and answers it. `wall` is the service's own clock.
-    pub(super) fn cancel(
-        &mut self,
-        sim: &mut Simulation,
-        call: &Call,
-        now: Duration,
-        wall: Timestamp,
-    ) -> CancelReply {
+    /// Processes a cancel or a release that has arrived, and answers it.
+    pub(super) fn send(&mut self, sim: &mut Simulation, call: &Call, now: Duration) -> CancelReply {
         let row = call.rows[0];
         if call.fault.is_none()
             && let Some(reply) = (sim.cancel_answer)(id_of(row), now)
@@ -108,11 +127,16 @@ impl Service {
         if call.fault.is_none() && !is_admitted {
             return throttled(RetryAfter::Wait(Duration::from_secs(60)));
         }
+        if sim.operation == Operation::Release {
+            let is_worked_on = call.fault.is_none_or(Fault::is_worked_on);
+            let reply = is_worked_on.then(|| self.machines.release(sim, call, now));
+            return call.fault.map(Fault::reply).or(reply).unwrap();
+        }
         let status = self.status(sim, row, now);
         let is_open = status.as_ref().is_some_and(ActionStatus::is_open);
         if is_open && call.fault.is_none_or(Fault::is_worked_on) {
             self.cancelled
-                .insert(row, (Arc::clone(&call.comment), wall));
+                .insert(row, (Arc::clone(&call.comment), wall_at(now)));
         }
         if let Some(fault) = call.fault {
             return fault.reply();
@@ -153,6 +177,10 @@ impl Service {
         if !sim.readable {
             return reply(ReplyKind::Forbidden, Some(403));
         }
+        if sim.operation == Operation::Release {
+            let page = self.machines.read(sim, call, now);
+            return reply(ReplyKind::Answer(page), Some(200));
+        }
         let mut records = Vec::new();
         for &row in &call.rows {
             if let Some(status) = self.status(sim, row, now) {
@@ -175,6 +203,11 @@ impl Service {
         now: Duration,
     ) {
         if self.scripted.contains(&row) {
+            return;
+        }
+        if sim.operation == Operation::Release {
+            let is_true = self.machines.bear_out(sim, row, outcome, is_late, now);
+            assert!(is_true, "row {row} is {outcome}");
             return;
         }
         let status = self.status(sim, row, now);
