@@ -152,12 +152,6 @@ quiet() {
   done
 }
 
-[ $# -gt 0 ] || set -- start preview memory quiet
 echo "$(uname -sr), $(nproc) processors, load $(cut -d' ' -f1-3 /proc/loadavg)"
-for part in "$@"; do
-  case $part in
-    start | preview | memory | quiet) "$part" ;;
-    *) echo "no such part: $part" >&2 && exit 2 ;;
-  esac
-done
+run_parts "start preview memory quiet" "start preview memory quiet" "$@"
 finish

@@ -35,9 +35,7 @@ begin() {
 judge() {
   stop_serving
   check "exit code" "$2" "x == 0"
-  check "rows of the reports that are cancelled" \
-    "$(cancelled "$work/report-$1"*.csv)" "x == $ACTIONS"
-  check "actions changed exactly once" "$(changed_once "$work/actions.csv" "$log")" "x == $ACTIONS"
+  each_once $ACTIONS "$log" "$work/report-$1"*.csv
   check "cancels sent twice" "$(($(cancels "$log") - ACTIONS))" "x <= ${3:-16}"
   quotas_kept "$log" 40/2 120/8
 }
@@ -139,12 +137,6 @@ restart() {
   judge restart "$code" 32
 }
 
-[ $# -gt 0 ] || set -- stopped two steps restart
 open_actions $ACTIONS >"$work/actions.csv"
-for part in "$@"; do
-  case $part in
-    stopped | two | steps | restart) "$part" ;;
-    *) echo "no such part: $part" >&2 && exit 2 ;;
-  esac
-done
+run_parts "stopped two steps restart" "stopped two steps restart" "$@"
 finish

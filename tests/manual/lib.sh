@@ -97,6 +97,18 @@ ABREAST=${ABREAST:-16}
 
 misses=0
 
+# run_parts KNOWN DEFAULT PART...: calls each part that is named, and those of DEFAULT where none is; KNOWN has all of them.
+run_parts() {
+  local known=" $1 " default=$2 part
+  shift 2
+  # shellcheck disable=SC2086
+  [ $# -gt 0 ] || set -- $default
+  for part in "$@"; do
+    [[ $known == *" $part "* ]] || { echo "no such part: $part" >&2 && exit 2; }
+  done
+  for part in "$@"; do "$part"; done
+}
+
 # check NAME FIGURE CONDITION: the condition is awk's, over x, the figure.
 check() {
   if awk -v x="$2" "BEGIN { exit !($3) }"; then
@@ -237,6 +249,14 @@ end_of() {
 # outcomes REPORT...: how many rows of each.
 outcomes() {
   awk -F, 'FNR > 1 { n[$2]++ } END { for (word in n) printf "%s %s  ", n[word], word }' "$@"
+}
+
+# each_once COUNT LOG REPORT...: COUNT rows are cancelled, and the sandbox changed each action once.
+each_once() {
+  local count=$1 log=$2
+  shift 2
+  check "rows of the report that are cancelled" "$(cancelled "$@")" "x == $count"
+  check "actions changed exactly once" "$(changed_once "$work/actions.csv" "$log")" "x == $count"
 }
 
 # cancelled REPORT...: how many rows are.

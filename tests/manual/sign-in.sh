@@ -21,14 +21,6 @@ APP=99999999-2222-3333-4444-555555555555
 SECRET='s3cr3t~marker/with+odd=letters&more'
 export AZURE_TENANT_ID=$TENANT AZURE_CLIENT_ID=$APP
 
-misses=0
-others=()
-end_others() {
-  for pid in "${others[@]}"; do kill "$pid" 2>/dev/null || true; done
-  clean_up
-}
-trap end_others EXIT
-
 ok() { printf 'ok    %s\n' "$*"; }
 miss() { printf 'MISS  %s\n' "$*"; misses=$((misses + 1)); }
 
@@ -47,7 +39,7 @@ start() {
   shift
   : >"$work/$name.out"
   "$@" >"$work/$name.out" 2>"$work/$name.err" &
-  others+=($!)
+  run_pid+=" $!"
   for _ in $(seq 400); do
     address=$(awk '/^at / { print $2 }' "$work/$name.out")
     [ -n "$address" ] && return
@@ -170,11 +162,5 @@ oauth() {
   stop_serving
 }
 
-[ $# -gt 0 ] || set -- endpoints oauth
-for part in "$@"; do
-  case $part in
-    endpoints | oauth) printf '== %s\n' "$part" && "$part" ;;
-    *) echo "there is no part $part" >&2 && exit 2 ;;
-  esac
-done
-[ $misses = 0 ]
+run_parts "endpoints oauth" "endpoints oauth" "$@"
+finish
