@@ -3,18 +3,20 @@
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mde_cancel::sandbox::{CallKind, Status, TokenSettings};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::sign_in::{APP, SECRET, TENANT, place, with_secret, with_token};
-use crate::support::{Asked, FakeService, Place, done, program, write_ids};
+use crate::support::{
+    Asked, FakeService, Place, RawServer, Then, done, program, read_head, tls_config, tls_data,
+    write_ids,
+};
 
 #[test]
 fn doctor_says_how_each_thing_stands_and_cancels_nothing() {
@@ -207,34 +209,9 @@ fn doctor_says_that_a_static_token_is_opaque_short_or_for_something_else() {
     }
 }
 
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/tls")
-        .join(name)
-}
-
-/// Reads a call to its first empty line, or to the end.
-fn read_head(stream: &mut impl Read) -> String {
-    let mut call = Vec::new();
-    let mut byte = [0];
-    while !call.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-        call.push(byte[0]);
-    }
-    String::from_utf8_lossy(&call).into_owned()
-}
-
 /// Refuses every call over TLS, for the host name `localhost`, and returns its port.
 fn tls_service() -> u16 {
-    let chain = vec![CertificateDer::from_pem_file(data("sound.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(data("sound.pem")).unwrap();
-    let ring = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(ring)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let config = Arc::new(config);
+    let config = tls_config("sound.pem");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -288,7 +265,7 @@ fn socks(mut client: TcpStream) {
 
 /// A proxy that accepts only CONNECT, with every host name on this machine.
 fn connect(mut client: TcpStream) {
-    let head = read_head(&mut client);
+    let head = read_head(&mut client).unwrap();
     let target = head.strip_prefix("CONNECT ").unwrap();
     let (_, port) = target.split(' ').next().unwrap().rsplit_once(':').unwrap();
     let port = port.parse().unwrap();
@@ -307,24 +284,12 @@ fn tunnel(mut client: TcpStream, port: u16, welcome: &[u8]) {
     std::io::copy(&mut server, &mut client).unwrap_or_default();
 }
 
-fn http_proxy(answer: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            read_head(&mut client);
-            client.write_all(answer.as_bytes()).unwrap_or_default();
-        }
-    });
-    port
-}
-
 fn doctor(service: u16, variables: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(folder.path());
     command
         .args(["doctor", "--ca-file"])
-        .arg(data("authority.pem"))
+        .arg(tls_data("authority.pem"))
         .arg("--api-url")
         .arg(format!("https://localhost:{service}"))
         .env("MDE_CANCEL_TOKEN", "any")
@@ -374,11 +339,12 @@ fn what_a_proxy_says_that_refuses_the_tunnel_is_told() {
         ),
         (forbids, "the proxy says: 403 Forbidden by policy"),
     ] {
-        let proxy = http_proxy(answer);
-        let named = format!("http://me:s3cr3t@127.0.0.1:{proxy}");
+        let proxy = RawServer::answering(|_| Some((answer.into(), Then::Closes)));
+        let address = proxy.base.trim_end_matches('/').replace("http://", "");
+        let named = format!("http://me:s3cr3t@{address}");
         let out = doctor(443, &[("HTTPS_PROXY", &named)]);
         let text = format!(
-            "fail  network     localhost not reached through proxy 127.0.0.1:{proxy}: no connection: "
+            "fail  network     localhost not reached through proxy {address}: no connection: "
         );
         assert!(out.contains(&text) && out.contains(says), "{out}");
         assert!(!out.contains("s3cr3t"), "{out}");
@@ -390,7 +356,7 @@ fn certificates_that_cannot_be_used_are_named_and_the_others_are_used() {
     let service = tls_service();
     let folder = tempfile::tempdir().unwrap();
     let der = folder.path().join("ca.der");
-    let authority = CertificateDer::from_pem_file(data("authority.pem")).unwrap();
+    let authority = CertificateDer::from_pem_file(tls_data("authority.pem")).unwrap();
     std::fs::write(&der, &*authority).unwrap();
     for (path, why) in [
         (folder.path().join("missing.pem"), "No such file"),

@@ -6,10 +6,10 @@ use std::process::{Child, Stdio};
 use futures::executor::block_on;
 use mde_cancel::clock::{Clock as _, SystemClock};
 use mde_cancel::input::{Input, InputSettings, open};
-use mde_cancel::model::{Outcome, RunId};
-use mde_cancel::store::{NewRun, Process, Reader, Store, state_file};
+use mde_cancel::model::Outcome;
+use mde_cancel::store::{Process, Reader, Store, state_file};
 
-use crate::support::{Done, Folder, finish, kill, nth_id, start, wait_for};
+use crate::support::{Done, Folder, finish, kill, new_run, nth_id, start, wait_for};
 
 fn ids(count: usize) -> Vec<String> {
     (1..=count)
@@ -244,20 +244,8 @@ fn a_run_that_goes_on_is_refused_before_anybody_signs_in() {
         boot: clock.boot(),
     };
     let store = Store::open(&folder.at("state"), process, clock.now()).unwrap();
-    let id = RunId::new(uuid::Uuid::from_u128(7));
-    let text = || "{}".to_owned();
-    let run = NewRun {
-        id,
-        created: clock.now().wall,
-        settings: text(),
-        inputs: text(),
-        tenant: text(),
-        app: text(),
-        cloud: text(),
-        host: text(),
-        user: text(),
-        version: text(),
-    };
+    let run = new_run(7, clock.now().wall);
+    let id = run.id;
     block_on(store.create_run(run)).unwrap();
     let told = folder.run(&format!("resume --yes {id}")).exits(6).stderr;
     assert!(told.contains("is held by pid 4711 on jump-host"), "{told}");

@@ -220,7 +220,7 @@ fn any_schedule(operation: Operation) -> impl Strategy<Value = Schedule> {
         )
 }
 
-/// Plays so many schedules, each of them judged by the simulator on the way.
+/// Plays `cases` schedules; the simulator judges each.
 fn play_all(operation: Operation, cases: u32) {
     let schedules = any_schedule(operation);
     let played = TestRunner::new(proptest_config(cases)).run(&schedules, |schedule| {

@@ -245,7 +245,7 @@ async fn a_read_that_is_given_up_on_the_wire_holds_its_slot() {
 
 /// Makes the parts of a plan whose rows have these ids.
 async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> RunParts<ReadHandles> {
-    let run = new_run(bench.clock.now().wall);
+    let run = new_run(1, bench.clock.now().wall);
     let store = &bench.store;
     let run = store.create_run(run).await.unwrap();
     let rows = (1..).zip(ids(numbers)).map(|(number, id)| NewRow {

@@ -25,7 +25,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::api::{any_answer, replies_to};
-use crate::support::{History, Simulation, always, id_of, proptest_config, reply};
+use crate::support::{History, Simulation, always, id_of, proptest_config, reply, row_of, secs};
 
 /// What the service may answer about any action; the id is filled in later.
 #[derive(Clone, Debug)]
@@ -230,7 +230,7 @@ struct Conversation {
     odd: (u32, u32),
     /// Only a few rows get them.
     few: bool,
-    triage: Precheck,
+    precheck: Precheck,
     verify: bool,
     small_windows: bool,
     latency: u64,
@@ -238,25 +238,25 @@ struct Conversation {
 
 fn any_conversation(saying: impl Strategy<Value = Saying>) -> impl Strategy<Value = Conversation> {
     let share = || prop_oneof![Just(0), Just(100), 0..=100_u32];
-    let triage = prop_oneof![Just(Precheck::Skip), Just(Precheck::ReadFirst)];
+    let precheck = prop_oneof![Just(Precheck::Skip), Just(Precheck::ReadFirst)];
     (
         (any::<u64>(), 1..=12_u32, vec(saying, 1..=5)),
         (share(), share()),
-        (any::<bool>(), triage, any::<bool>()),
+        (any::<bool>(), precheck, any::<bool>()),
         (
             any::<bool>(),
             prop_oneof![Just(0), Just(100), 0..40_000_u64],
         ),
     )
         .prop_map(
-            |((seed, rows, sayings), odd, (few, triage, verify), (small_windows, latency))| {
+            |((seed, rows, sayings), odd, (few, precheck, verify), (small_windows, latency))| {
                 Conversation {
                     seed,
                     rows,
                     sayings,
                     odd,
                     few,
-                    triage,
+                    precheck,
                     verify,
                     small_windows,
                     latency,
@@ -289,7 +289,7 @@ impl Conversation {
             world.windows = Windows::new(vec!["3/10s".parse().unwrap(), "9/1m".parse().unwrap()]);
         }
         world.rules = SkipRules {
-            precheck: self.triage,
+            precheck: self.precheck,
             ..SkipRules::default()
         };
         world.until = Duration::from_secs(12 * 3600);
@@ -452,7 +452,7 @@ fn redirects_and_garbled_answers_to_nearly_all_calls_end_a_run_truly() {
         sayings: vec![saying(ReplyKind::Redirected), saying(ReplyKind::Garbled)],
         odd: (96, 8),
         few: false,
-        triage: Precheck::ReadFirst,
+        precheck: Precheck::ReadFirst,
         verify: false,
         small_windows: false,
         latency: 5001,
@@ -518,29 +518,6 @@ fn the_conversations_are_as_odd_as_they_are_meant_to_be() {
     assert!(stops.len() >= 5, "{stops:?}");
 }
 
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-/// Calls take a while, and states are read first.
-fn world(rows: u32) -> Simulation {
-    let mut world = Simulation::of(rows);
-    world.latency = always(Duration::from_millis(100));
-    world.read_latency = always(Duration::from_millis(100));
-    world.rules = SkipRules {
-        precheck: Precheck::ReadFirst,
-        ..SkipRules::default()
-    };
-    world
-}
-
-/// Like [`world`], without reading states.
-fn blind(rows: u32) -> Simulation {
-    let mut world = world(rows);
-    world.rules = SkipRules::default();
-    world
-}
-
 fn calls(history: &History) -> usize {
     history.posts.len() + history.reads.len()
 }
@@ -548,9 +525,9 @@ fn calls(history: &History) -> usize {
 #[test]
 fn a_host_that_does_not_exist_stops_the_run_at_once_and_is_named() {
     let host = || "api.contoso.example".to_owned();
-    let mut sending = blind(100);
+    let mut sending = Simulation::slow(100);
     sending.cancel_answer = Box::new(move |_, _| Some(reply(ReplyKind::NoSuchHost(host()), None)));
-    let mut reading = world(100);
+    let mut reading = Simulation::prechecked(100);
     reading.read_answer = Box::new(move |_, _| Some(reply(ReplyKind::NoSuchHost(host()), None)));
     for history in [sending.run(), reading.run()] {
         let stop = StopReason::Unreachable(format!("the host name {} does not exist", host()));
@@ -558,19 +535,6 @@ fn a_host_that_does_not_exist_stops_the_run_at_once_and_is_named() {
         assert!(history.elapsed < secs(1), "{:?}", history.elapsed);
         assert!(history.outcomes.is_empty());
     }
-}
-
-#[test]
-fn a_host_that_vanishes_in_mid_run_is_waited_for() {
-    let mut world = blind(50);
-    world.cancel_answer = Box::new(|_, now| {
-        let host = "api.contoso.example".to_owned();
-        (secs(1) < now && now < secs(600)).then(|| reply(ReplyKind::NoSuchHost(host), None))
-    });
-    world.pace = mde_cancel::quota::Pace::parse("10/s").unwrap();
-    let history = world.run();
-    assert_eq!(history.stop, None);
-    assert_eq!(history.counts()[&Cancelled], 50);
 }
 
 #[test]
@@ -582,7 +546,7 @@ fn a_service_that_never_answers_is_given_up_a_minute_after_the_first_call() {
         ReplyKind::Redirected,
     ];
     for kind in kinds {
-        let mut world = world(100);
+        let mut world = Simulation::prechecked(100);
         // A call that hangs takes 30 s, a refused one no time.
         world.read_latency = always(secs(if kind == ReplyKind::TimedOut { 30 } else { 0 }));
         let answer = kind.clone();
@@ -596,29 +560,43 @@ fn a_service_that_never_answers_is_given_up_a_minute_after_the_first_call() {
 }
 
 #[test]
-fn an_outage_of_half_a_minute_at_the_start_is_waited_out() {
-    let mut world = blind(20);
-    world.cancel_answer = Box::new(|_, now| {
-        (now < secs(35)).then(|| reply(ReplyKind::NeverLeft("refused".to_owned()), None))
-    });
-    let history = world.run();
-    assert_eq!(
-        (history.stop.clone(), history.counts()[&Cancelled]),
-        (None, 20)
-    );
+fn what_ends_again_is_waited_out_and_costs_no_row() {
+    let address = "https://api.contoso.example/api/machineactions".to_owned();
+    for (kind, http_status, from, until) in [
+        // The way isn't there yet.
+        (ReplyKind::NeverLeft("refused".to_owned()), None, 0, 35),
+        (
+            ReplyKind::NoSuchHost("api.contoso.example".to_owned()),
+            None,
+            1,
+            600,
+        ),
+        // 404s that aren't the service's own, among proper answers.
+        (ReplyKind::NoSuchAddress(address), Some(404), 1, 300),
+    ] {
+        let mut world = Simulation::slow(150);
+        let answer = kind.clone();
+        world.cancel_answer = Box::new(move |_, now| {
+            let is_out = secs(from) <= now && now < secs(until);
+            is_out.then(|| reply(answer.clone(), http_status))
+        });
+        let history = world.run();
+        assert_eq!(history.stop, None, "{kind:?}");
+        assert_eq!(history.counts(), [(Cancelled, 150)].into(), "{kind:?}");
+    }
 }
 
 #[test]
 fn five_404s_that_are_not_the_services_own_stop_the_run_and_name_the_address() {
     let address = "https://api.contoso.example/wrong/api/machineactions";
-    let mut sending = blind(100);
+    let mut sending = Simulation::slow(100);
     sending.cancel_answer = Box::new(move |_, _| {
         Some(reply(
             ReplyKind::NoSuchAddress(address.to_owned()),
             Some(404),
         ))
     });
-    let mut reading = world(100);
+    let mut reading = Simulation::prechecked(100);
     reading.read_answer = Box::new(move |_, _| {
         Some(reply(
             ReplyKind::NoSuchAddress(address.to_owned()),
@@ -635,28 +613,13 @@ fn five_404s_that_are_not_the_services_own_stop_the_run_and_name_the_address() {
     }
 }
 
-#[test]
-fn such_404s_among_proper_answers_are_a_fault_of_the_way_and_cost_no_row() {
-    let mut world = world(200);
-    world.cancel_answer = Box::new(|_, now| {
-        let address = "https://api.contoso.example/api/machineactions".to_owned();
-        (secs(1) < now && now < secs(300))
-            .then(|| reply(ReplyKind::NoSuchAddress(address), Some(404)))
-    });
-    let history = world.run();
-    assert_eq!(
-        (history.stop.clone(), history.counts()[&Cancelled]),
-        (None, 200)
-    );
-}
-
 /// Answers reads with at most `bound` records, and says so if `is_told`. Every 40th row doesn't exist.
 fn pages(bound: usize, is_told: bool) -> Simulation {
-    let mut world = world(200);
+    let mut world = Simulation::prechecked(200);
     world.state_of = Box::new(|row, _| (row.0 % 40 != 0).then_some(ActionStatus::Pending));
     world.read_answer = Box::new(move |ids, now| {
         // No row is read after its cancel, so all are open.
-        let exists = |id: &&_| !crate::support::row_of(**id).0.is_multiple_of(40);
+        let exists = |id: &&_| !row_of(**id).0.is_multiple_of(40);
         let found = ids.iter().filter(exists).count();
         let records = ids
             .iter()
@@ -693,7 +656,7 @@ fn a_page_that_ends_early_calls_no_action_unknown_whether_it_says_so_or_not() {
 
 #[test]
 fn an_answer_that_has_nothing_to_do_with_the_ids_is_followed_by_single_reads() {
-    let mut world = world(20);
+    let mut world = Simulation::prechecked(20);
     world.read_answer = Box::new(|ids, _| {
         // Like a service that ignores the filter.
         (ids.len() > 1).then(|| {
@@ -710,7 +673,7 @@ fn an_answer_that_has_nothing_to_do_with_the_ids_is_followed_by_single_reads() {
 
 #[test]
 fn two_words_that_an_action_is_unknown_are_half_a_minute_apart() {
-    let mut world = world(1);
+    let mut world = Simulation::prechecked(1);
     world.state_of = Box::new(|_, _| None);
     let history = world.run();
     assert_eq!(history.counts()[&NotFound], 1);

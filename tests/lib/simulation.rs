@@ -33,7 +33,7 @@ fn random_latency(seed: u64) -> impl FnMut(usize) -> (Duration, f64) {
 
 #[test]
 fn every_size_ends_within_one_percent_of_the_best_and_draws_no_429() {
-    for rows in [100, 1_500, 5_000] {
+    for rows in [100, 1_000, 1_500, 5_000] {
         let mut world = Simulation::of(rows);
         world.latency = Box::new(random_latency(u64::from(rows)));
         let (windows, pace, concurrency) = (world.windows.clone(), world.pace, world.concurrency);
@@ -72,10 +72,7 @@ fn every_size_ends_within_one_percent_of_the_best_and_draws_no_429() {
 
 #[test]
 fn a_thousand_releases_end_within_one_percent_of_the_best_and_draw_no_429() {
-    let mut world = Simulation::releases(1_000);
-    world.latency = always(Duration::from_millis(100));
-    world.read_latency = always(Duration::from_millis(100));
-    let history = world.run();
+    let history = Simulation::releases(1_000).run();
     assert_eq!(history.counts()[&Outcome::Released], 1_000);
     assert_eq!(history.posts.len(), 1_000, "one release a machine");
     let (last, best) = (history.arrivals.last().unwrap(), 9 * MINUTE);

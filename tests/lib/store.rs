@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::executor::block_on;
 use jiff::Timestamp;
 use mde_cancel::model::{
-    ActionId, BootId, Destination, LaneId, Moment, Outcome, RowContext, RowNumber, RunId, Scope,
+    ActionId, BootId, Destination, LaneId, Moment, Outcome, RowContext, RowNumber, Scope,
     Settlement, Source, Uptime,
 };
 use mde_cancel::quota::{Window, Windows};
@@ -42,7 +42,7 @@ pub(crate) fn process(boot: &str) -> Process {
     }
 }
 
-/// A folder in memory where the system has a place for one, for tests that commit thousands of times and ask nothing of the disk.
+/// A folder in memory if the system has one, for tests that commit thousands of times and test nothing of the disk.
 fn folder_in_memory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() {
@@ -86,18 +86,7 @@ fn scope_at(store: &Store, now: Moment) -> Result<ScopeKey, StoreError> {
 }
 
 pub(crate) fn new_run(number: u128) -> NewRun {
-    NewRun {
-        id: RunId::new(Uuid::from_u128(number)),
-        created: at(i64::try_from(number).unwrap()).wall,
-        settings: "{}".to_owned(),
-        inputs: "[\"ids.csv\"]".to_owned(),
-        tenant: "contoso".to_owned(),
-        app: "-".to_owned(),
-        cloud: "commercial".to_owned(),
-        host: "jump-host".to_owned(),
-        user: "ana".to_owned(),
-        version: "0.1.0".to_owned(),
-    }
+    crate::support::new_run(number, at(i64::try_from(number).unwrap()).wall)
 }
 
 pub(crate) fn id(number: u32) -> ActionId {

@@ -11,18 +11,12 @@ use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{ActionStatus, ActionType, MachineAction, ReplyKind, RowNumber};
 
-use crate::support::{Simulation, always, id_of, reply, row_of, secs};
+use crate::support::{Simulation, id_of, reply, row_of, secs};
 
 /// A service that accepts each cancel as Pending; its records show the status of `ends_as`.
 fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> Simulation {
-    let mut world = Simulation::of(rows);
-    world.latency = always(Duration::from_millis(100));
-    world.read_latency = always(Duration::from_millis(100));
+    let mut world = Simulation::prechecked(rows);
     world.verify_for = Some(secs(120));
-    world.rules = SkipRules {
-        precheck: Precheck::ReadFirst,
-        ..SkipRules::default()
-    };
     world.cancel_answer = Box::new(|id, _| {
         let record = MachineAction {
             status: Some(ActionStatus::Pending),
@@ -124,7 +118,7 @@ fn without_verifying_nothing_is_read_again() {
     world.verify_for = None;
     let history = world.run();
     assert_eq!(history.counts()[&Accepted], 5);
-    assert_eq!(history.reads.len(), 1, "the triage's");
+    assert_eq!(history.reads.len(), 1, "the precheck's");
 }
 
 #[test]

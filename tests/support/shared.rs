@@ -1,17 +1,60 @@
 //! What both test binaries share: made-up ids, a config file, and a judge of runs by the service's log and final state.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mde_cancel::model::{ActionId, Outcome};
+use jiff::Timestamp;
+use mde_cancel::model::{ActionId, Outcome, RunId};
 use mde_cancel::sandbox::{CallKind, Sandbox, Status};
+use mde_cancel::store::NewRun;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub(crate) fn nth_id(number: usize) -> ActionId {
     ActionId::parse(&format!("00000000-0000-4000-8000-{number:012x}")).unwrap()
 }
 
+/// A run that begins in one tenant.
+pub(crate) fn new_run(number: u128, created: Timestamp) -> NewRun {
+    NewRun {
+        id: RunId::new(uuid::Uuid::from_u128(number)),
+        created,
+        settings: "{}".to_owned(),
+        inputs: "[\"ids.csv\"]".to_owned(),
+        tenant: "contoso".to_owned(),
+        app: "-".to_owned(),
+        cloud: "commercial".to_owned(),
+        host: "jump-host".to_owned(),
+        user: "ana".to_owned(),
+        version: "0.1.0".to_owned(),
+    }
+}
+
+pub(crate) fn tls_data(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
+    folder.join(name)
+}
+
+/// A TLS server that shows a certificate of the tests.
+pub(crate) fn tls_config(certificate: &str) -> Arc<ServerConfig> {
+    let path = tls_data(certificate);
+    let chain = vec![CertificateDer::from_pem_file(&path).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(&path).unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
+}
+
 /// Writes a config file that only its owner may change, whatever the umask.
-pub(crate) fn write_config(path: &std::path::Path, text: &str) {
+pub(crate) fn write_config(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     #[cfg(unix)]
     {

@@ -5,6 +5,9 @@ mod live_sandbox;
 mod place;
 mod program;
 
+#[path = "../../support/raw_server.rs"]
+#[expect(dead_code, reason = "the tests of the library use all of it")]
+mod raw_server;
 #[path = "../../support/shared.rs"]
 mod shared;
 
@@ -12,4 +15,7 @@ pub(crate) use fake_service::{Asked, FakeService};
 pub(crate) use live_sandbox::LiveSandbox;
 pub(crate) use place::{Folder, Place, write_ids};
 pub(crate) use program::{Done, done, finish, kill, program, start, wait_for};
-pub(crate) use shared::{Told, assert_agrees, most_in_any, nth_id, write_config};
+pub(crate) use raw_server::{RawServer, Then, read_head};
+pub(crate) use shared::{
+    Told, assert_agrees, most_in_any, new_run, nth_id, tls_config, tls_data, write_config,
+};

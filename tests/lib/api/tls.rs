@@ -2,18 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mde_cancel::api::RootCerts;
 use mde_cancel::model::{CancelReply, ReplyKind};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConnection, StreamOwned};
 
 use super::{ID, PATIENT, SHORT, cancel, open, record};
-use crate::support::answer;
+use crate::support::{answer, tls_config, tls_data};
 
 /// What the server does after the handshake.
 #[derive(Clone, Copy, PartialEq)]
@@ -36,41 +33,26 @@ struct Server {
     read: Arc<Mutex<Vec<u8>>>,
 }
 
-fn data(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/tls")
-        .join(name)
-}
-
 impl Server {
     /// Accepts one connection with a certificate from `tests/data/tls`.
     fn with(certificate: &str, then: Then) -> Self {
-        let chain = vec![CertificateDer::from_pem_file(data(certificate)).unwrap()];
-        let key = PrivateKeyDer::from_pem_file(data(certificate)).unwrap();
-        let ring = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(ring)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!(
             "https://localhost:{}/",
             listener.local_addr().unwrap().port()
         );
         let read: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let seen = Arc::clone(&read);
+        let (config, seen) = (tls_config(certificate), Arc::clone(&read));
         std::thread::spawn(move || {
             let (peer, _) = listener.accept().unwrap();
-            let tls = ServerConnection::new(Arc::new(config)).unwrap();
+            let tls = ServerConnection::new(config).unwrap();
             serve(StreamOwned::new(tls, peer), then, &seen);
         });
         Self { base, read }
     }
 
     async fn reply(&self, timeout: Duration) -> CancelReply {
-        let trust = RootCerts::PublicAnd(data("authority.pem"));
+        let trust = RootCerts::PublicAnd(tls_data("authority.pem"));
         cancel(open(&self.base, trust, timeout)).await
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use mde_cancel::input::{InputFormat, InputSettings};
 use mde_cancel::model::InputRow;
 use proptest::collection::vec;
-use proptest::prelude::{Strategy, any, prop_oneof};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 use proptest::test_runner::TestRunner;
 
@@ -261,13 +261,19 @@ type Made = ([u8; 16], String, bool);
 
 /// One piece of damage to the bytes after the first record.
 #[derive(Clone, Debug)]
-enum Damage {
-    Flip(Index, u8),
-    Insert(Index, Vec<u8>),
-    Delete(Index, usize),
-    /// Duplicates a piece.
-    Repeat(Index, usize),
-    CutOff(Index),
+struct Damage {
+    at: Index,
+    /// How many bytes are replaced.
+    length: usize,
+    by: Replacement,
+}
+
+#[derive(Clone, Debug)]
+enum Replacement {
+    Bytes(Vec<u8>),
+    /// The same bytes, flipped by a mask or doubled.
+    Flipped(u8),
+    Doubled,
 }
 
 fn any_sound() -> impl Strategy<Value = Sound> {
@@ -422,30 +428,16 @@ impl Sound {
         let mut bytes = self.bytes();
         let mut first = bytes.len();
         for damage in damages {
-            let place = |index: &Index| from + index.index(bytes.len() - from + 1);
-            let at = match damage {
-                Damage::Flip(index, _)
-                | Damage::Insert(index, _)
-                | Damage::Delete(index, _)
-                | Damage::Repeat(index, _)
-                | Damage::CutOff(index) => place(index),
+            let at = from + damage.at.index(bytes.len() - from + 1);
+            let end = at.saturating_add(damage.length).min(bytes.len());
+            let piece = bytes[at..end].to_vec();
+            let piece = match &damage.by {
+                Replacement::Bytes(other) => other.clone(),
+                Replacement::Flipped(mask) => piece.iter().map(|byte| byte ^ mask).collect(),
+                Replacement::Doubled => piece.repeat(2),
             };
+            bytes.splice(at..end, piece);
             first = first.min(at);
-            let until = |length: usize| (at + length).min(bytes.len());
-            match damage {
-                Damage::Flip(_, mask) => {
-                    if let Some(byte) = bytes.get_mut(at) {
-                        *byte ^= mask;
-                    }
-                }
-                Damage::Insert(_, more) => drop(bytes.splice(at..at, more.iter().copied())),
-                Damage::Delete(_, length) => drop(bytes.drain(at..until(*length))),
-                Damage::Repeat(_, length) => {
-                    let piece = bytes[at..until(*length)].to_vec();
-                    drop(bytes.splice(at..at, piece));
-                }
-                Damage::CutOff(_) => bytes.truncate(at),
-            }
         }
         (bytes, first)
     }
@@ -459,13 +451,14 @@ fn any_damage() -> impl Strategy<Value = Damage> {
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
     ];
-    prop_oneof![
-        (any::<Index>(), 1..=255_u8).prop_map(|(at, mask)| Damage::Flip(at, mask)),
-        (any::<Index>(), piece).prop_map(|(at, piece)| Damage::Insert(at, piece)),
-        (any::<Index>(), 1..60_usize).prop_map(|(at, length)| Damage::Delete(at, length)),
-        (any::<Index>(), 1..200_usize).prop_map(|(at, length)| Damage::Repeat(at, length)),
-        any::<Index>().prop_map(Damage::CutOff),
-    ]
+    let damage = prop_oneof![
+        (Just(1), (1..=255_u8).prop_map(Replacement::Flipped)),
+        (Just(0), piece.prop_map(Replacement::Bytes)),
+        (1..60_usize, Just(Replacement::Bytes(Vec::new()))),
+        (1..200_usize, Just(Replacement::Doubled)),
+        (Just(usize::MAX), Just(Replacement::Bytes(Vec::new()))),
+    ];
+    (any::<Index>(), damage).prop_map(|(at, (length, by))| Damage { at, length, by })
 }
 
 fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> Result<(), String>) {

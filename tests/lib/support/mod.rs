@@ -3,6 +3,8 @@
 //! No model uses the code that it judges. It takes only the numbers from [`Windows`](mde_cancel::quota::Windows), and
 //! counts for itself.
 
+#[path = "../../support/raw_server.rs"]
+mod raw_server;
 #[path = "../../support/shared.rs"]
 mod shared;
 
@@ -10,7 +12,6 @@ mod departures;
 mod manual_clock;
 mod model_server;
 mod proptest_config;
-mod raw_server;
 mod rows;
 mod scenario;
 mod simulator;
@@ -26,10 +27,11 @@ pub(crate) use proptest_config::proptest_config;
 pub(crate) use raw_server::{RawServer, Then, answer, gzip_blanks, gzip_of};
 pub(crate) use rows::{read_all, sound_rows};
 pub(crate) use scenario::{
-    GoneOn, Hangs, Played, Scenario, any_token, connect, gate, new_run, open_store, sandbox_scope,
-    serve,
+    GoneOn, Hangs, Played, Scenario, any_token, connect, gate, open_store, sandbox_scope, serve,
 };
-pub(crate) use shared::{Told, assert_agrees, most_in_any, nth_id, write_config};
+pub(crate) use shared::{
+    Told, assert_agrees, most_in_any, new_run, nth_id, tls_config, tls_data, write_config,
+};
 pub(crate) use simulator::{
     End, Fault, History, Latency, OtherAction, ProcessEnd, SignIn, Simulation, WALL_START, always,
     id_of, machine_of, millis, outage, reply, row_of, secs, throttled,

@@ -28,18 +28,17 @@ use mde_cancel::engine::{
     RunView, SkipRules, execute, recall,
 };
 use mde_cancel::input::{Input, InputCheckpoint, InputSettings, open};
-use mde_cancel::model::{Destination, LaneId, Moment, Operation, Outcome, ReportRow, RunId, Scope};
+use mde_cancel::model::{Destination, LaneId, Moment, Operation, Outcome, ReportRow, Scope};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::{CallKind, Faults, MockAction, Sandbox, SandboxSettings, Status};
 use mde_cancel::store::{
-    InputMark, NewRun, Process, Reader, RunKey, ScopeKey, Store, StoreError, StoreOptions,
-    state_file,
+    InputMark, Process, Reader, RunKey, ScopeKey, Store, StoreError, StoreOptions, state_file,
 };
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 
-use super::{ManualClock, nth_id};
+use super::{ManualClock, new_run, nth_id};
 
 /// A run that takes longer waits for a call that never ends.
 const STUCK: Duration = Duration::from_secs(60);
@@ -273,7 +272,7 @@ impl Scenario {
         let planner = Planner::new(Arc::default());
         let (run, planner, mark) = match reader.runs()?.pop() {
             None => {
-                let run = store.create_run(new_run(wall)).await?;
+                let run = store.create_run(new_run(1, wall)).await?;
                 (run, planner, InputMark::default())
             }
             Some(past) => {
@@ -469,21 +468,6 @@ pub(crate) fn gate(scope: ScopeKey, windows: Windows, concurrency: usize) -> Gat
         concurrency,
         cooldown: None,
         learned: None,
-    }
-}
-
-pub(crate) fn new_run(created: Timestamp) -> NewRun {
-    NewRun {
-        id: RunId::new(uuid::Uuid::now_v7()),
-        created,
-        settings: "{}".to_owned(),
-        inputs: "[]".to_owned(),
-        tenant: "-".to_owned(),
-        app: "-".to_owned(),
-        cloud: "sandbox".to_owned(),
-        host: "here".to_owned(),
-        user: "tests".to_owned(),
-        version: "0".to_owned(),
     }
 }
 

@@ -253,11 +253,25 @@ impl Simulation {
         }
     }
 
+    /// Like [`Simulation::of`], but each call takes 100 ms.
+    pub(crate) fn slow(rows: u32) -> Self {
+        let mut sim = Self::of(rows);
+        sim.latency = always(millis(100));
+        sim.read_latency = always(millis(100));
+        sim
+    }
+
+    /// Like [`Simulation::slow`], and states are read first.
+    pub(crate) fn prechecked(rows: u32) -> Self {
+        let mut sim = Self::slow(rows);
+        sim.rules.precheck = Precheck::ReadFirst;
+        sim
+    }
+
     /// Releases `rows` machines that were isolated by mistake.
     pub(crate) fn releases(rows: u32) -> Self {
-        let mut sim = Self::of(rows);
+        let mut sim = Self::prechecked(rows);
         sim.operation = Operation::Release;
-        sim.rules.precheck = Precheck::ReadFirst;
         sim.verify_for = Some(secs(120));
         sim
     }

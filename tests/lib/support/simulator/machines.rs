@@ -1,4 +1,4 @@
-//! A model of machines for releases: what isolated each of them, who released it or isolated it again, and what a list shows of that.
+//! A model of machines for releases: who isolated and released each, and what lists show of that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use super::{OtherAction, Simulation, id_of, reply, wall_at};
 const LAG: Duration = Duration::from_secs(15);
 const TAKES: Duration = Duration::from_secs(25);
 
-/// An isolation by others that is older than this is known when a release leaves: states are read again after a minute, and a read takes
-/// half of one at most.
+/// An older isolation by others is known when a release leaves: states are read again after a minute, and a read takes
+/// half a minute at most.
 const KNOWN: Duration = Duration::from_secs(60 + 30 + LAG.as_secs());
 
-/// Who isolated the machines by mistake, as the input and the records say.
+/// Who isolated the machines by mistake.
 pub(super) const WAVE: &str = "soc-bot";
 
 #[derive(Default)]
 pub(super) struct Machines {
-    /// Our releases that were worked on: the comment of each, and when that was.
+    /// Our releases that were processed: comment and time.
     releases: BTreeMap<RowNumber, Vec<(String, Timestamp)>>,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn row_of_machine(machine: &str) -> RowNumber {
 }
 
 impl Machines {
-    /// Returns all actions of a row's machine until now, the mistaken isolation first and our releases last.
+    /// Returns all actions of a row's machine up to now: the mistaken isolation first, our releases last.
     fn actions(&self, sim: &Simulation, row: RowNumber, now: Duration) -> Vec<MachineAction> {
         let start = wall_at(Duration::ZERO);
         let isolated_at = start - SignedDuration::from_hours(1);
@@ -86,7 +86,7 @@ impl Machines {
         self.releases.get(&row).map_or(&[], Vec::as_slice)
     }
 
-    /// Asserts that a release may leave now: the machine isn't excluded, and others who isolated it have been seen to.
+    /// Asserts that a release may leave now: the machine isn't excluded, and no known isolation by others is ignored.
     pub(super) fn check_release(&self, sim: &Simulation, row: RowNumber, now: Duration) {
         let excluded = sim.rules.exclude.lines();
         assert!(
@@ -101,7 +101,7 @@ impl Machines {
         }
     }
 
-    /// Works on a release that has arrived, and answers it.
+    /// Processes a release that has arrived, and answers it.
     pub(super) fn release(&mut self, sim: &Simulation, call: &Call, now: Duration) -> CancelReply {
         let row = call.rows[0];
         let mut actions = self.actions(sim, row, now);
@@ -125,7 +125,7 @@ impl Machines {
         reply(ReplyKind::Answer(actions.pop()), Some(201))
     }
 
-    /// Returns what a list of the machines shows, or the records of our own releases, which are read by their ids.
+    /// Returns what a list of the machines shows, or the records of our own releases if they are read by their ids.
     pub(super) fn read(&self, sim: &Simulation, call: &Call, now: Duration) -> ReadPage {
         let all = call.rows.iter();
         let all = all.flat_map(|row| self.actions(sim, *row, now));
@@ -141,7 +141,7 @@ impl Machines {
         all.filter(is_shown).collect()
     }
 
-    /// Returns whether a last word is true of what happened to the machine; `is_late` where a release may still arrive.
+    /// Returns whether an outcome matches what happened to the machine; `is_late` if a release may still arrive.
     pub(super) fn bear_out(
         &self,
         sim: &Simulation,

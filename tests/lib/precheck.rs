@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mde_cancel::engine::core::StopReason;
-use mde_cancel::engine::{Precheck, SkipRules};
 use mde_cancel::model::Outcome::*;
 use mde_cancel::model::{
     ActionStatus, ActionType, Destination, MachineAction, Outcome, ReplyKind, RetryAfter, RowNumber,
@@ -18,18 +17,6 @@ use mde_cancel::model::{
 use crate::support::{
     Fault, History, Simulation, always, id_of, millis, outage, reply, secs, throttled,
 };
-
-/// States are read first, and each call takes a while.
-fn world(rows: u32) -> Simulation {
-    let mut world = Simulation::of(rows);
-    world.latency = always(millis(100));
-    world.read_latency = always(millis(100));
-    world.rules = SkipRules {
-        precheck: Precheck::ReadFirst,
-        ..SkipRules::default()
-    };
-    world
-}
 
 fn counts<const N: usize>(pairs: [(Outcome, usize); N]) -> BTreeMap<Outcome, usize> {
     pairs.into()
@@ -41,7 +28,7 @@ fn first_post(history: &History) -> Duration {
 
 #[test]
 fn nothing_is_sent_to_actions_that_have_ended() {
-    let mut world = world(10_000);
+    let mut world = Simulation::prechecked(10_000);
     world.state_of = Box::new(|row, _| {
         Some(match row.0 % 10 {
             0..3 => ActionStatus::Pending,
@@ -77,7 +64,7 @@ fn nothing_is_sent_to_actions_that_have_ended() {
 
 #[test]
 fn actions_that_end_by_themselves_waste_hardly_a_cancel() {
-    let mut world = world(5_000);
+    let mut world = Simulation::prechecked(5_000);
     // One in three ends within the three hours, at a random time.
     world.state_of = Box::new(|row, now| {
         let ends = secs(u64::from(row.0.wrapping_mul(2_654_435_761) % 32_400));
@@ -101,7 +88,7 @@ fn actions_that_end_by_themselves_waste_hardly_a_cancel() {
 }
 
 #[test]
-fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_is() {
+fn an_action_that_ends_or_vanishes_between_precheck_and_cancel_is_reported_as_it_is() {
     for (after, expected, why) in [
         (
             Some(ActionStatus::Failed),
@@ -119,7 +106,7 @@ fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_i
             "404; found earlier, but missing in a later read",
         ),
     ] {
-        let mut world = world(1);
+        let mut world = Simulation::prechecked(1);
         world.state_of = Box::new(move |_, now| {
             if now < millis(120) {
                 Some(ActionStatus::Pending)
@@ -137,7 +124,7 @@ fn an_action_that_ends_or_vanishes_between_triage_and_cancel_is_reported_as_it_i
 
 #[test]
 fn an_action_that_vanishes_while_it_waits_for_its_turn_is_not_sent() {
-    let mut world = world(1_600);
+    let mut world = Simulation::prechecked(1_600);
     world.state_of =
         Box::new(|row, now| (row.0 <= 1_550 || now < secs(1_200)).then_some(ActionStatus::Pending));
     let history = world.run();
@@ -150,7 +137,7 @@ fn an_action_that_vanishes_while_it_waits_for_its_turn_is_not_sent() {
 
 #[test]
 fn the_ids_of_another_tenant_stop_the_run_before_anything_is_sent() {
-    let mut world = world(3_000);
+    let mut world = Simulation::prechecked(3_000);
     world.state_of = Box::new(|_, _| None);
     let history = world.run();
     assert_eq!(history.stop, Some(StopReason::AllMissing));
@@ -158,8 +145,7 @@ fn the_ids_of_another_tenant_stop_the_run_before_anything_is_sent() {
     assert!(history.reads.len() <= 4, "{} reads", history.reads.len());
     assert!(history.elapsed <= secs(40), "{:?}", history.elapsed);
     // Without a precheck, a hundred cancels show the same.
-    let mut world = Simulation::of(300);
-    world.latency = always(millis(100));
+    let mut world = Simulation::slow(300);
     world.state_of = Box::new(|_, _| None);
     let history = world.run();
     assert_eq!(history.stop, Some(StopReason::AllMissing));
@@ -168,7 +154,7 @@ fn the_ids_of_another_tenant_stop_the_run_before_anything_is_sent() {
 
 #[test]
 fn a_few_missing_ids_are_looked_for_once_more_together() {
-    let mut world = world(1_000);
+    let mut world = Simulation::prechecked(1_000);
     world.state_of =
         Box::new(|row, now| (row.0 % 20 != 0 || now > secs(20)).then_some(ActionStatus::Pending));
     let history = world.run();
@@ -178,7 +164,7 @@ fn a_few_missing_ids_are_looked_for_once_more_together() {
 
 #[test]
 fn missing_ids_do_not_outlast_the_cancels_of_the_others() {
-    let mut world = world(150);
+    let mut world = Simulation::prechecked(150);
     world.state_of = Box::new(|row, _| (row.0 % 50 != 0).then_some(ActionStatus::Pending));
     let history = world.run();
     assert_eq!(history.counts(), counts([(Cancelled, 147), (NotFound, 3)]));
@@ -189,7 +175,7 @@ fn missing_ids_do_not_outlast_the_cancels_of_the_others() {
 
 #[test]
 fn a_small_input_with_a_missing_id_waits_only_for_its_second_look() {
-    let mut world = world(10);
+    let mut world = Simulation::prechecked(10);
     world.state_of = Box::new(|row, _| (row.0 != 5).then_some(ActionStatus::Pending));
     let history = world.run();
     assert_eq!(history.counts(), counts([(Cancelled, 9), (NotFound, 1)]));
@@ -205,7 +191,7 @@ fn types_without_a_permission_hold_up_nobody_behind_them() {
             ActionType::Isolate
         })
     };
-    let mut world = world(3_000);
+    let mut world = Simulation::prechecked(3_000);
     world.true_type_of = type_of;
     world.cancel_answer = Box::new(|id, _| {
         (id <= id_of(RowNumber(10))).then(|| reply(ReplyKind::Forbidden, Some(403)))
@@ -220,7 +206,7 @@ fn types_without_a_permission_hold_up_nobody_behind_them() {
 
 #[test]
 fn the_record_tells_a_protected_type_that_the_input_hid() {
-    let mut world = world(20);
+    let mut world = Simulation::prechecked(20);
     world.type_of = |_| Some(ActionType::Isolate);
     world.true_type_of = |row| {
         Some(if row.0 == 7 {
@@ -236,7 +222,7 @@ fn the_record_tells_a_protected_type_that_the_input_hid() {
 
 #[test]
 fn reads_that_hang_let_the_rows_go_whose_type_the_input_gives() {
-    let mut world = world(200);
+    let mut world = Simulation::prechecked(200);
     world.type_of = |row| (row.0 % 2 == 0).then_some(ActionType::Isolate);
     // For ten minutes, each read hangs until its timeout.
     world.read_latency = always(secs(30));
@@ -252,7 +238,7 @@ fn reads_that_hang_let_the_rows_go_whose_type_the_input_gives() {
 
 #[test]
 fn what_was_cancelled_unread_and_was_not_to_be_is_a_follow_up() {
-    let mut world = world(20);
+    let mut world = Simulation::prechecked(20);
     world.type_of = |_| Some(ActionType::Isolate);
     world.true_type_of = |row| {
         Some(match row.0 {
@@ -281,7 +267,7 @@ fn what_was_cancelled_unread_and_was_not_to_be_is_a_follow_up() {
 
 #[test]
 fn reads_that_are_throttled_hold_up_only_rows_of_unknown_type() {
-    let mut world = world(40);
+    let mut world = Simulation::prechecked(40);
     world.type_of = |row| (row.0 <= 30).then_some(ActionType::Isolate);
     world.read_answer =
         Box::new(|_, now| (now < secs(1_800)).then(|| throttled(RetryAfter::Wait(secs(1_800)))));
@@ -294,7 +280,7 @@ fn reads_that_are_throttled_hold_up_only_rows_of_unknown_type() {
 
 #[test]
 fn rereads_that_have_no_slot_hold_up_no_precheck_that_has_one() {
-    let mut world = world(3);
+    let mut world = Simulation::prechecked(3);
     world.trickle(secs(40));
     world.rows_at_once = 2;
     // Two records need a reread while the list is closed; the third is read by its own address.
@@ -313,7 +299,7 @@ fn rereads_that_have_no_slot_hold_up_no_precheck_that_has_one() {
 
 #[test]
 fn reads_that_hang_load_no_more_rows_than_can_go_without_them() {
-    let mut world = world(3_000);
+    let mut world = Simulation::prechecked(3_000);
     world.type_of = |_| Some(ActionType::Isolate);
     world.fault = Box::new(|_, destination, _| {
         (destination != Destination::Cancel).then_some(Fault::Silent(false))
@@ -326,7 +312,7 @@ fn reads_that_hang_load_no_more_rows_than_can_go_without_them() {
 
 #[test]
 fn a_token_that_may_not_read_stops_the_run_before_anything_is_sent() {
-    let mut world = world(500);
+    let mut world = Simulation::prechecked(500);
     world.type_of = |_| Some(ActionType::Isolate);
     world.readable = false;
     let history = world.run();
@@ -337,7 +323,7 @@ fn a_token_that_may_not_read_stops_the_run_before_anything_is_sent() {
 
 #[test]
 fn leave_to_read_that_is_lost_stops_a_run_in_which_a_missing_id_waits_to_be_looked_for_again() {
-    let mut world = world(3);
+    let mut world = Simulation::prechecked(3);
     world.state_of = Box::new(|row, _| (row.0 != 1).then_some(ActionStatus::Pending));
     world.cancel_answer = Box::new(|id, _| {
         (id == id_of(RowNumber(2))).then(|| reply(ReplyKind::ServerFault(None), Some(500)))
@@ -351,7 +337,7 @@ fn leave_to_read_that_is_lost_stops_a_run_in_which_a_missing_id_waits_to_be_look
 #[test]
 fn batches_that_are_refused_are_halved_and_grow_again() {
     for kind in [ReplyKind::Refused, ReplyKind::NotFound] {
-        let mut world = world(1_000);
+        let mut world = Simulation::prechecked(1_000);
         world.read_answer =
             Box::new(move |ids, _| (ids.len() > 40).then(|| reply(kind.clone(), Some(400))));
         let history = world.run();
@@ -360,7 +346,7 @@ fn batches_that_are_refused_are_halved_and_grow_again() {
         assert!(history.reads.len() <= 60, "{}", history.reads.len());
     }
     // One id that no filter may name costs a few reads, not one a row.
-    let mut world = world(1_000);
+    let mut world = Simulation::prechecked(1_000);
     world.read_answer = Box::new(|ids, _| {
         (ids.len() > 1 && ids.contains(&id_of(RowNumber(333))))
             .then(|| reply(ReplyKind::Refused, Some(400)))
@@ -374,7 +360,7 @@ fn batches_that_are_refused_are_halved_and_grow_again() {
 #[test]
 fn an_action_whose_record_cannot_be_read_is_sent_only_where_the_input_gives_its_type() {
     for (type_of, expected) in [(Some(ActionType::Isolate), Cancelled), (None, Failed)] {
-        let mut world = world(1_000);
+        let mut world = Simulation::prechecked(1_000);
         let known = type_of.is_some();
         world.type_of = if known {
             |_| Some(ActionType::Isolate)
@@ -395,7 +381,7 @@ fn an_action_whose_record_cannot_be_read_is_sent_only_where_the_input_gives_its_
 
 #[test]
 fn rows_that_trickle_in_are_read_in_batches_all_the_same() {
-    let mut world = world(500);
+    let mut world = Simulation::prechecked(500);
     world.trickle(millis(5));
     let history = world.run();
     assert_eq!(history.counts(), counts([(Cancelled, 500)]));
@@ -405,9 +391,9 @@ fn rows_that_trickle_in_are_read_in_batches_all_the_same() {
 }
 
 #[test]
-fn triage_costs_no_time_that_shows() {
+fn the_precheck_costs_no_time_that_shows() {
     for (rows, formula) in [(1_000, 540), (1_500, 840), (5_000, 11_040)] {
-        let history = world(rows).run();
+        let history = Simulation::prechecked(rows).run();
         let ratio = history.elapsed.as_secs_f64() / f64::from(formula);
         let reads = history.reads.len();
         println!("{rows} rows: ratio to the formula {ratio:.4}, {reads} reads");
@@ -424,7 +410,7 @@ fn triage_costs_no_time_that_shows() {
 fn an_outage_of_everything_costs_time_and_not_rows() {
     for fault in [Fault::Unavailable, Fault::NoName, Fault::Silent(false)] {
         for (rows, typed) in [(500, true), (500, false), (304, true)] {
-            let mut world = world(rows);
+            let mut world = Simulation::prechecked(rows);
             world.type_of = if typed {
                 |_| Some(ActionType::Isolate)
             } else {
@@ -486,7 +472,7 @@ fn a_record_that_turns_protected_or_excluded_is_sent_no_second_cancel() {
             (unanswered(), Failed),
             (throttled(RetryAfter::Wait(secs(600))), Skipped),
         ] {
-            let mut world = world(2);
+            let mut world = Simulation::prechecked(2);
             world.rules.exclude.add("dc-01");
             let before = turned(ActionType::Isolate, "ws-1");
             let after = turned(kind.clone(), machine);

@@ -1,7 +1,7 @@
 //! A server that sends exactly the bytes a test scripted, and records what it was asked.
 
 use std::io::ErrorKind::{TimedOut, WouldBlock};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ pub(crate) enum Then {
 /// The pause between two dripped bytes, spent waiting for the client to go away.
 const DRIP: Duration = Duration::from_millis(50);
 
-/// Answers calls in turn as a script says. Each connection has a thread.
+/// Answers calls. Each connection has a thread.
 pub(crate) struct RawServer {
     /// The base URL, with a slash at the end.
     pub(crate) base: String,
@@ -43,14 +43,16 @@ struct Seen {
     said_without_end: AtomicUsize,
 }
 
-/// The answers not yet given.
-type Script = Mutex<std::vec::IntoIter<(Vec<u8>, Then)>>;
+/// Returns the answer to a call (head and body), or `None` to close the connection.
+type Answering = dyn Fn(&str) -> Option<(Vec<u8>, Then)> + Send + Sync;
 
 impl RawServer {
-    pub(crate) fn with(script: Vec<(Vec<u8>, Then)>) -> Self {
+    pub(crate) fn answering(
+        answer: impl Fn(&str) -> Option<(Vec<u8>, Then)> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}/", listener.local_addr().unwrap());
-        let script: Arc<Script> = Arc::new(Mutex::new(script.into_iter()));
+        let answer: Arc<Answering> = Arc::new(answer);
         let seen: Arc<Seen> = Arc::default();
         let server = Self {
             base,
@@ -59,11 +61,17 @@ impl RawServer {
         std::thread::spawn(move || {
             for peer in listener.incoming() {
                 seen.accepted.fetch_add(1, Ordering::SeqCst);
-                let (script, seen) = (script.clone(), seen.clone());
-                std::thread::spawn(move || serve(peer.unwrap(), &script, &seen));
+                let (answer, seen) = (answer.clone(), seen.clone());
+                std::thread::spawn(move || serve(peer.unwrap(), &*answer, &seen));
             }
         });
         server
+    }
+
+    /// Gives one answer after the other.
+    pub(crate) fn with(script: Vec<(Vec<u8>, Then)>) -> Self {
+        let script = Mutex::new(script.into_iter());
+        Self::answering(move |_| script.lock().unwrap().next())
     }
 
     /// Answers one call with `bytes` and closes.
@@ -94,10 +102,10 @@ pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec
     [head.as_bytes(), body].concat()
 }
 
-fn serve(mut peer: TcpStream, script: &Script, seen: &Seen) {
+fn serve(mut peer: TcpStream, answer: &Answering, seen: &Seen) {
     while let Some(call) = read_call(&mut peer) {
-        seen.calls.lock().unwrap().push(call);
-        let Some((bytes, then)) = script.lock().unwrap().next() else {
+        seen.calls.lock().unwrap().push(call.clone());
+        let Some((bytes, then)) = answer(&call) else {
             return;
         };
         // The client may be gone, which some tests want.
@@ -151,17 +159,20 @@ fn reset(peer: TcpStream) {
     socket.set_zero_linger().unwrap();
 }
 
-/// Reads one call with its body; `None` if the client is gone.
-fn read_call(peer: &mut TcpStream) -> Option<String> {
+/// Reads a call's head with its empty line; `None` if the client is gone.
+pub(crate) fn read_head(peer: &mut impl Read) -> Option<String> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
-        if peer.read(&mut byte).ok()? == 0 {
-            return None;
-        }
+        peer.read_exact(&mut byte).ok()?;
         bytes.push(byte[0]);
     }
-    let head = String::from_utf8(bytes).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Reads one call with its body; `None` where the client has gone.
+fn read_call(peer: &mut TcpStream) -> Option<String> {
+    let head = read_head(peer)?;
     let length = head
         .lines()
         .find_map(|line| {
