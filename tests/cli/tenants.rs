@@ -6,7 +6,7 @@ use std::fs;
 
 use mde_cancel::model::{ActionType, RowContext};
 use mde_cancel::quota::{Window, Windows};
-use mde_cancel::sandbox::{CallKind, Faults, Generator, TokenSettings};
+use mde_cancel::sandbox::{CallKind, Faults, Generator, LoggedCall, TokenSettings};
 
 use crate::support::{Done, Place, done, nth_id, write_config};
 
@@ -68,7 +68,19 @@ fn run(place: &Place, words: &str, right: &[usize]) -> Done {
     let ended = done(&mut command);
     let calls = place.sandbox().log();
     assert!(calls.iter().all(|call| !call.over_quota), "{calls:?}");
+    let mut named = calls.iter().filter(|call| !call.ids.is_empty());
+    assert!(named.all(is_for_its_tenant), "{calls:?}");
     ended
+}
+
+/// Returns whether a call's token is of the tenant of its actions.
+fn is_for_its_tenant(call: &LoggedCall) -> bool {
+    let has_token = |number: &usize| call.client.starts_with(&tenant(*number));
+    let number = (1..=9).find(has_token).unwrap();
+    let own: Vec<_> = (1..=EACH)
+        .map(|row| nth_id((number - 1) * EACH + row))
+        .collect();
+    call.ids.iter().all(|id| own.contains(id))
 }
 
 /// Counts a report's rows by tenant and outcome.
