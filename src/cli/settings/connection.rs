@@ -116,6 +116,7 @@ impl ConnectionSettings {
                 typed.cloud,
             ),
         };
+        let [_, login, scope] = addresses(cloud);
         let (sign_in, choice) = flags.sign_in()?;
         let settings = Self {
             profile: layers.profile.map(str::to_owned),
@@ -125,12 +126,9 @@ impl ConnectionSettings {
             client_id: typed.client_id.clone(),
             login_url: match &typed.login_url {
                 Some(url) => flags.address(url, "login_url")?,
-                None => login_url(cloud)?,
+                None => known_address(login)?,
             },
-            api_scope: typed
-                .api_scope
-                .clone()
-                .unwrap_or_else(|| default_scope(cloud).to_owned()),
+            api_scope: typed.api_scope.clone().unwrap_or_else(|| scope.to_owned()),
             ca_file: typed.ca_file.clone(),
             imds_url: imds_url(layers)?,
             sign_in,
@@ -395,21 +393,26 @@ impl ConnectionFlags<'_> {
     }
 }
 
-/// Scopes don't follow the hosts: the commercial one is still the old one. Those of the government clouds are undocumented,
-/// but other tools use them.
-fn default_scope(cloud: Cloud) -> &'static str {
+/// Returns a cloud's API address, login address and scope. Scopes don't follow the hosts: the commercial one is still the
+/// old one. Those of the government clouds are undocumented, but other tools use them.
+fn addresses(cloud: Cloud) -> [&'static str; 3] {
     match cloud {
-        Cloud::Commercial => "https://api.securitycenter.microsoft.com/.default",
-        Cloud::Gcc => "https://api-gcc.securitycenter.microsoft.us/.default",
-        Cloud::GccHigh | Cloud::Dod => "https://api-gov.securitycenter.microsoft.us/.default",
+        Cloud::Commercial => [
+            "https://api.security.microsoft.com",
+            "https://login.microsoftonline.com",
+            "https://api.securitycenter.microsoft.com/.default",
+        ],
+        Cloud::Gcc => [
+            "https://api-gcc.securitycenter.microsoft.us",
+            "https://login.microsoftonline.com",
+            "https://api-gcc.securitycenter.microsoft.us/.default",
+        ],
+        Cloud::GccHigh | Cloud::Dod => [
+            "https://api-gov.securitycenter.microsoft.us",
+            "https://login.microsoftonline.us",
+            "https://api-gov.securitycenter.microsoft.us/.default",
+        ],
     }
-}
-
-fn login_url(cloud: Cloud) -> Result<Url, Failure> {
-    known_address(match cloud {
-        Cloud::Commercial | Cloud::Gcc => "https://login.microsoftonline.com",
-        Cloud::GccHigh | Cloud::Dod => "https://login.microsoftonline.us",
-    })
 }
 
 fn imds_url(layers: Layers<'_>) -> Result<Option<Url>, Failure> {
@@ -418,26 +421,18 @@ fn imds_url(layers: Layers<'_>) -> Result<Option<Url>, Failure> {
     text.map(|text| check_address(&text, name)).transpose()
 }
 
+/// Returns the address of a cloud's API, or of a region's.
 fn preset(cloud: Cloud, region: Option<Region>) -> Result<Url, Failure> {
-    known_address(match (cloud, region) {
-        (Cloud::Commercial, None) => "https://api.security.microsoft.com",
-        (Cloud::Commercial, Some(region)) => {
-            let region = word_of(region);
-            return known_address(&format!("https://{region}.api.security.microsoft.com"));
-        }
-        (Cloud::Gcc, None) => "https://api-gcc.securitycenter.microsoft.us",
-        (Cloud::GccHigh | Cloud::Dod, None) => "https://api-gov.securitycenter.microsoft.us",
-        (cloud, Some(region)) => {
-            let failure = refuse(format!(
-                "region {} exists in the commercial cloud only, not in {}",
-                word_of(region),
-                word_of(cloud)
-            ));
-            return Err(failure.hint(
-                "leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)",
-            ));
-        }
-    })
+    let Some(region) = region.map(word_of) else {
+        return known_address(addresses(cloud)[0]);
+    };
+    if cloud == Cloud::Commercial {
+        return known_address(&format!("https://{region}.api.security.microsoft.com"));
+    }
+    let cloud = word_of(cloud);
+    let error = format!("region {region} exists in the commercial cloud only, not in {cloud}");
+    Err(refuse(error)
+        .hint("leave out --region (MDE_CANCEL_REGION), or name another --cloud (MDE_CANCEL_CLOUD)"))
 }
 
 fn known_address(text: &str) -> Result<Url, Failure> {
