@@ -1,13 +1,16 @@
-//! Decides from a machine's actions whether one of them may be undone.
+//! What a machine's actions tell: whether one of them may be undone, what happened since, and which machines are isolated.
 //!
 //! An objection results if somebody else cut the machine off again later, or had cut it off before and it was never
 //! released.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt;
 
 use jiff::Timestamp;
 
 use super::action::{ActionStatus, ActionType, MachineAction};
 use super::action_id::ActionId;
-use super::follow_up::opposites;
 
 /// The action to undo, and whose actions we undo.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +112,175 @@ fn told(cut: &ActionType, when: &str, record: &MachineAction) -> String {
     let at = record.created_at.as_ref().map(Timestamp::to_string);
     let at = at.as_deref().unwrap_or("an unknown time");
     format!("{what} {when}by {by} at {at}")
+}
+
+/// What later actions did to a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaterActivity {
+    /// No relevant later action.
+    Nothing,
+    /// A release succeeded.
+    Released { at: Timestamp },
+    /// A release is requested but not done.
+    ReleaseRequested { at: Timestamp },
+    /// The same action was done again.
+    Repeated {
+        action_type: ActionType,
+        at: Timestamp,
+        by: Option<String>,
+    },
+    /// Later actions were not read, for this reason.
+    NotChecked(String),
+}
+
+impl LaterActivity {
+    /// Finds the newest later action that repeats or reverses `action`.
+    ///
+    /// `others` are actions of the machine in any order, which may include `action` itself. Older, failed and cancelled
+    /// ones are ignored.
+    pub fn judge<'a>(
+        id: &str,
+        action: &ActionType,
+        created_at: Option<Timestamp>,
+        others: impl IntoIterator<Item = &'a MachineAction>,
+    ) -> Self {
+        let Some((cut, release)) = opposites(action) else {
+            return Self::Nothing;
+        };
+        let matters = |other: &&MachineAction| {
+            let is_kind = other
+                .action_type
+                .as_ref()
+                .is_some_and(|kind| *kind == cut || *kind == release);
+            let took_hold = other
+                .status
+                .as_ref()
+                .is_some_and(|status| status.is_open() || *status == ActionStatus::Succeeded);
+            let is_newer = match (other.created_at, created_at) {
+                (Some(other), Some(ours)) => other > ours,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            is_kind && took_hold && is_newer && !other.id.to_string().eq_ignore_ascii_case(id)
+        };
+        let newest = others
+            .into_iter()
+            .filter(matters)
+            .max_by_key(|other| other.created_at);
+        let Some((newest, at)) = newest.and_then(|newest| Some((newest, newest.created_at?)))
+        else {
+            return Self::Nothing;
+        };
+        if newest.action_type.as_ref() == Some(&cut) {
+            return Self::Repeated {
+                action_type: cut,
+                at,
+                by: newest.requestor.clone(),
+            };
+        }
+        if newest.status == Some(ActionStatus::Succeeded) {
+            Self::Released { at }
+        } else {
+            Self::ReleaseRequested { at }
+        }
+    }
+}
+
+impl fmt::Display for LaterActivity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no later action"),
+            Self::Released { at } => write!(f, "released by an action of {at:.0}"),
+            Self::ReleaseRequested { at } => {
+                write!(f, "release requested at {at:.0}, not done yet")
+            }
+            Self::Repeated {
+                action_type,
+                at,
+                by,
+            } => {
+                let what = match action_type {
+                    ActionType::Isolate => "isolated",
+                    _ => "restricted",
+                };
+                write!(f, "{what} again at {at:.0}")?;
+                match by {
+                    Some(by) => write!(f, " by {by}"),
+                    None => Ok(()),
+                }
+            }
+            Self::NotChecked(why) => write!(f, "not checked: {why}"),
+        }
+    }
+}
+
+/// Returns the pair (restricting action, releasing action) that `action` belongs to.
+fn opposites(action: &ActionType) -> Option<(ActionType, ActionType)> {
+    match action {
+        ActionType::Isolate | ActionType::Unisolate => {
+            Some((ActionType::Isolate, ActionType::Unisolate))
+        }
+        ActionType::RestrictCodeExecution | ActionType::UnrestrictCodeExecution => Some((
+            ActionType::RestrictCodeExecution,
+            ActionType::UnrestrictCodeExecution,
+        )),
+        _ => None,
+    }
+}
+
+/// A machine that is isolated according to the tenant's actions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsolatedMachine {
+    /// The newest isolation that succeeded.
+    pub isolation: MachineAction,
+    /// What happened since that isolation.
+    pub since: LaterActivity,
+}
+
+impl IsolatedMachine {
+    /// Finds machines whose newest successful isolation has no later successful release; the newest first. An isolation
+    /// that failed, was cancelled or is still open does not count.
+    pub fn find(actions: impl IntoIterator<Item = MachineAction>) -> Vec<Self> {
+        let mut machines: HashMap<String, Vec<MachineAction>> = HashMap::new();
+        for action in actions {
+            let named = action.machine_id.as_ref();
+            let named = named.or(action.computer_dns_name.as_ref());
+            // No release can be matched to an action that names no machine.
+            let key = named.map_or_else(|| action.id.to_string(), |name| name.to_lowercase());
+            machines.entry(key).or_default().push(action);
+        }
+        let mut isolated: Vec<_> = machines.values().filter_map(|all| Self::of(all)).collect();
+        isolated.sort_by_key(|machine| {
+            let isolation = &machine.isolation;
+            (Reverse(isolation.created_at), isolation.id)
+        });
+        isolated
+    }
+
+    fn of(actions: &[MachineAction]) -> Option<Self> {
+        let newest = |kind: &ActionType| {
+            let done = actions.iter().filter(|action| {
+                action.action_type.as_ref() == Some(kind)
+                    && action.status == Some(ActionStatus::Succeeded)
+            });
+            done.max_by_key(|action| action.created_at)
+        };
+        let isolation = newest(&ActionType::Isolate)?;
+        let release = newest(&ActionType::Unisolate);
+        if release.is_some_and(|release| release.created_at > isolation.created_at) {
+            return None;
+        }
+        let since = LaterActivity::judge(
+            &isolation.id.to_string(),
+            &ActionType::Isolate,
+            isolation.created_at,
+            actions,
+        );
+        Some(Self {
+            isolation: isolation.clone(),
+            since,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -248,5 +420,131 @@ mod tests {
             requestors: &[],
         };
         assert_eq!(MachineHistory::of(&undoing, &[wave()]), None);
+    }
+
+    fn done(kind: ActionType, status: ActionStatus, second: i64) -> MachineAction {
+        let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").unwrap();
+        MachineAction {
+            action_type: Some(kind),
+            status: Some(status),
+            created_at: Some(Timestamp::from_second(second).unwrap()),
+            ..MachineAction::bare(id)
+        }
+    }
+
+    #[test]
+    fn the_newest_action_that_took_hold_tells_what_became_of_a_machine() {
+        use ActionStatus as S;
+        use ActionType as T;
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let judge = |others: &[MachineAction]| {
+            LaterActivity::judge("ours", &T::Isolate, Some(at(100)), others)
+        };
+        let released = done(T::Unisolate, S::Succeeded, 200);
+        assert_eq!(judge(&[]), LaterActivity::Nothing);
+        assert_eq!(
+            judge(&[done(T::Unisolate, S::Succeeded, 50)]),
+            LaterActivity::Nothing
+        );
+        assert_eq!(
+            judge(std::slice::from_ref(&released)),
+            LaterActivity::Released { at: at(200) }
+        );
+        assert_eq!(
+            judge(&[done(T::Unisolate, S::Pending, 200)]),
+            LaterActivity::ReleaseRequested { at: at(200) }
+        );
+        assert_eq!(
+            judge(&[done(T::Isolate, S::Pending, 300), released.clone()]),
+            LaterActivity::Repeated {
+                action_type: T::Isolate,
+                at: at(300),
+                by: None
+            }
+        );
+        for nothing in [
+            done(T::Isolate, S::Cancelled, 300),
+            done(T::Unisolate, S::Failed, 300),
+            done(T::RestrictCodeExecution, S::Succeeded, 300),
+            done(T::RunAntiVirusScan, S::Succeeded, 300),
+        ] {
+            assert_eq!(
+                judge(&[released.clone(), nothing]),
+                LaterActivity::Released { at: at(200) }
+            );
+        }
+        assert_eq!(
+            LaterActivity::judge(
+                "ours",
+                &T::Offboard,
+                Some(at(100)),
+                std::slice::from_ref(&released)
+            ),
+            LaterActivity::Nothing
+        );
+        // The journal stores timestamps with less precision than the record.
+        let own = "7F3C2A10-5b1e-4a77-9a3d-0c5be0a1d9f2";
+        let others = [done(T::Isolate, S::Succeeded, 101)];
+        assert_eq!(
+            LaterActivity::judge(own, &T::Isolate, Some(at(100)), &others),
+            LaterActivity::Nothing
+        );
+    }
+
+    #[test]
+    fn a_machine_is_isolated_until_a_later_release_has_succeeded() {
+        use ActionStatus as S;
+        use ActionType as T;
+        let find = |actions: &[MachineAction]| {
+            let named = actions.iter().zip(1_u128..).map(|(action, number)| {
+                let id = ActionId::from_bytes(number.to_be_bytes());
+                MachineAction {
+                    id: id.unwrap(),
+                    machine_id: Some(if number % 2 == 0 { "AB" } else { "ab" }.to_owned()),
+                    ..action.clone()
+                }
+            });
+            let found = IsolatedMachine::find(named).into_iter();
+            let shown = found.map(|it| (it.isolation.created_at.unwrap().as_second(), it.since));
+            shown.collect::<Vec<_>>()
+        };
+        let isolated = done(T::Isolate, S::Succeeded, 100);
+        let nothing = LaterActivity::Nothing;
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (others, expected) in [
+            (&[][..], Some((100, nothing.clone()))),
+            (
+                &[done(T::Isolate, S::Succeeded, 50)],
+                Some((100, nothing.clone())),
+            ),
+            (
+                &[done(T::Unisolate, S::Succeeded, 50)],
+                Some((100, nothing.clone())),
+            ),
+            (&[done(T::Unisolate, S::Failed, 200)], Some((100, nothing))),
+            (
+                &[done(T::Unisolate, S::Pending, 200)],
+                Some((100, LaterActivity::ReleaseRequested { at: at(200) })),
+            ),
+            (&[done(T::Unisolate, S::Succeeded, 200)], None),
+            // An open isolation does not hide the release before it.
+            (
+                &[
+                    done(T::Isolate, S::Pending, 300),
+                    done(T::Unisolate, S::Succeeded, 200),
+                ],
+                None,
+            ),
+            (
+                &[
+                    done(T::Unisolate, S::Succeeded, 200),
+                    done(T::Isolate, S::Succeeded, 300),
+                ],
+                Some((300, LaterActivity::Nothing)),
+            ),
+        ] {
+            let all = [std::slice::from_ref(&isolated), others].concat();
+            assert_eq!(find(&all), Vec::from_iter(expected), "{others:?}");
+        }
     }
 }
