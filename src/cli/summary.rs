@@ -34,8 +34,8 @@ pub(super) struct Summary {
     pub(super) follow_ups: Vec<(FollowUp, u64)>,
     /// Machines with follow-ups; one may have several.
     pub(super) machines_left: u64,
-    /// Excluded machines that are still isolated or restricted, one line per state.
-    pub(super) excluded: Vec<String>,
+    /// Machines that stay isolated or restricted, one line per reason.
+    pub(super) left_alone: Vec<String>,
     pub(super) elapsed: Duration,
     /// Calls sent, including reads and refused calls.
     pub(super) calls: u64,
@@ -94,7 +94,7 @@ impl Summary {
             let mark = if position == 0 { mark } else { "" };
             page.push(before, Some(*style), &format!("{mark}{line}"), 2);
         }
-        for line in &self.excluded {
+        for line in &self.left_alone {
             page.push("", Some(Style::Warning), &visible(line), 2);
         }
         if !self.outcomes.values().all(|&count| count == 0) {
@@ -233,7 +233,7 @@ mod tests {
             skipped: BTreeMap::new(),
             follow_ups: vec![(FollowUp::Unisolate, 0)],
             machines_left: 0,
-            excluded: Vec::new(),
+            left_alone: Vec::new(),
             elapsed: Duration::from_secs(842),
             calls: 1515,
             throttled: 0,
@@ -260,7 +260,7 @@ mod tests {
                 (FollowUp::CheckDevice, 3),
             ],
             machines_left: 415,
-            excluded: vec!["excluded: 1 machine is still isolated: dc-01".to_owned()],
+            left_alone: vec!["excluded: 1 machine is still isolated: dc-01".to_owned()],
             skipped: [("excluded by keep.txt", 6000), ("protected type", 400)]
                 .map(|(reason, count)| (reason.to_owned(), count))
                 .into(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use crate::model::{InputRow, LaneId, MachineAction, Outcome, RowNumber, RunId};
 use crate::store::{InputMark, NewRow, Pending, Phase, Reader, Record, RunKey, Store, StoreError};
 
 use super::core::Event;
-use super::later_actions::{LaterActions, MachineChange};
+use super::other_actions::{MachineChange, OtherActions};
 use super::pages::Pages;
 use super::plan::Planner;
 use super::plan_summary::{PlanLine, PlanSummary};
@@ -233,11 +234,11 @@ impl Ingest {
             }
             let page = page.unwrap_or_default();
             let changes: Vec<_> = page.iter().filter_map(MachineChange::of).collect();
-            let later = LaterActions::read(reads, &changes).await?;
+            let others = OtherActions::read(reads, changes, Duration::ZERO).await?;
             let now = clock.now().wall;
             let (mut rows, mut records) = (Vec::new(), Vec::new());
             for action in page {
-                let mut row = self.planner.plan_found(&action, &later, now);
+                let mut row = self.planner.plan_found(&action, &others, now);
                 let (run, number) = (self.run, row.number);
                 records.push(Record::Noted {
                     run,

@@ -55,7 +55,7 @@ pub mod core;
 mod effects;
 mod ingest;
 mod lane_names;
-mod later_actions;
+mod other_actions;
 mod pages;
 mod permissions;
 mod plan;
@@ -69,7 +69,7 @@ pub use ingest::{
     Beyond, Fed, Ingest, Intake, LaneShare, LaneShares, Selected, look_over, read_inputs, recall,
 };
 pub use lane_names::{LaneName, LaneNames};
-pub use later_actions::{LaterActions, MachineChange};
+pub use other_actions::{MachineChange, OtherActions};
 pub use pages::{FIRST_PAGE, Pages};
 pub use permissions::{NeededPermission, Permissions};
 pub use plan::Planner;

@@ -20,7 +20,7 @@ use crate::store::NewRow;
 
 use super::core::reasons;
 use super::lane_names::{Belongs, LaneNames};
-use super::later_actions::LaterActions;
+use super::other_actions::OtherActions;
 use super::plan_summary::UNDONE_SINCE;
 use super::skip_rules::{RELEASED_SINCE, SkipRules, is_excluded};
 
@@ -102,19 +102,19 @@ impl Planner {
         }
     }
 
-    /// Plans the next action of a tenant's list; its position in the list is its source line. `later` has the later
+    /// Plans the next action of a tenant's list; its position in the list is its source line. `others` has the other
     /// actions of the machines that the list's actions changed.
     pub fn plan_found(
         &mut self,
         record: &MachineAction,
-        later: &LaterActions,
+        others: &OtherActions,
         now: Timestamp,
     ) -> NewRow {
         let source = Source {
             file: Arc::from(TENANT),
             line: u64::from(self.last.0) + 1,
         };
-        self.plan_read(source, record, later.has_released(record), now)
+        self.plan_read(source, record, others.has_released(record), now)
     }
 
     /// Numbers an action found in the tenant and plans it. Its record decides every rule.

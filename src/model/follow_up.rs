@@ -19,17 +19,20 @@ pub enum FollowUp {
     ManualOnboard,
     /// A file was quarantined.
     ManualRestoreFile,
+    /// It was cut off by somebody else before, or again since: leave it so.
+    Keep,
 }
 
 impl FollowUp {
     /// Every kind, the most severe first.
-    pub const ALL: [FollowUp; 6] = [
+    pub const ALL: [FollowUp; 7] = [
         FollowUp::Unisolate,
         FollowUp::Unrestrict,
         FollowUp::ManualRequestAgain,
         FollowUp::ManualOnboard,
         FollowUp::ManualRestoreFile,
         FollowUp::CheckDevice,
+        FollowUp::Keep,
     ];
 
     /// Returns the text of the report's `follow_up` column.
@@ -43,7 +46,13 @@ impl FollowUp {
             }
             Self::ManualOnboard => "manual: onboard the machine again",
             Self::ManualRestoreFile => "manual: restore the quarantined file",
+            Self::Keep => "keep",
         }
+    }
+
+    /// Returns whether there is something to do.
+    pub fn is_work(self) -> bool {
+        self != Self::Keep
     }
 
     /// Returns what an action of this type and last status needs.
@@ -92,6 +101,9 @@ impl FollowUp {
             }
             Self::ManualOnboard => "run the onboarding package on the machine again",
             Self::ManualRestoreFile => "restore the quarantined file where it was needed",
+            Self::Keep => {
+                "leave the machine as it is: somebody else had isolated or restricted it before, or it was done again, as `since` says"
+            }
         }
     }
 
@@ -103,7 +115,8 @@ impl FollowUp {
             Self::CheckDevice
             | Self::ManualRequestAgain
             | Self::ManualOnboard
-            | Self::ManualRestoreFile => None,
+            | Self::ManualRestoreFile
+            | Self::Keep => None,
         }
     }
 
@@ -114,7 +127,10 @@ impl FollowUp {
             Self::Unisolate => Some("Machine.Isolate"),
             Self::Unrestrict => Some("Machine.RestrictExecution"),
             Self::CheckDevice => Some("Machine.Read.All"),
-            Self::ManualRequestAgain | Self::ManualOnboard | Self::ManualRestoreFile => None,
+            Self::ManualRequestAgain
+            | Self::ManualOnboard
+            | Self::ManualRestoreFile
+            | Self::Keep => None,
         }
     }
 
@@ -128,7 +144,10 @@ impl FollowUp {
             Self::CheckDevice => Some(format!(
                 "GET /api/machineactions?$filter=machineId eq '{machine_id}'"
             )),
-            Self::ManualRequestAgain | Self::ManualOnboard | Self::ManualRestoreFile => None,
+            Self::ManualRequestAgain
+            | Self::ManualOnboard
+            | Self::ManualRestoreFile
+            | Self::Keep => None,
         }
     }
 }

@@ -15,7 +15,6 @@ use super::action_id::ActionId;
 /// The action to undo, and whose actions we undo.
 #[derive(Clone, Copy, Debug)]
 pub struct Undoing<'row> {
-    pub id: ActionId,
     /// The type of the action, or of its release.
     pub action_type: &'row ActionType,
     /// The comment that we sent with our release, if we sent one.
@@ -30,19 +29,30 @@ pub struct MachineHistory {
     pub action: MachineAction,
     /// The newest later release that succeeded, is still open, or is ours.
     pub release: Option<MachineAction>,
-    /// Why the machine must stay cut off: who else did it, and when.
-    pub objection: Option<String>,
+    /// The newest later action that cut it off again.
+    pub again: Option<MachineAction>,
+    /// The newest earlier action of somebody else that cut it off and was not undone.
+    pub before: Option<MachineAction>,
 }
 
 impl MachineHistory {
     /// Returns `None` if `records` does not contain the action, which proves that records are missing.
-    pub fn of(undoing: &Undoing<'_>, records: &[MachineAction]) -> Option<Self> {
+    pub fn of(id: ActionId, undoing: &Undoing<'_>, records: &[MachineAction]) -> Option<Self> {
+        let action = records.iter().find(|record| record.id == id)?;
+        Self::around(action, undoing, records)
+    }
+
+    /// Works from the records that are known; `None` if no release undoes the action.
+    pub fn around(
+        action: &MachineAction,
+        undoing: &Undoing<'_>,
+        records: &[MachineAction],
+    ) -> Option<Self> {
         let (cut, release) = opposites(undoing.action_type)?;
-        let action = records.iter().find(|record| record.id == undoing.id)?;
         let ours = action.created_at;
         let of_kind = |kind: &ActionType| {
             let kind = kind.clone();
-            let others = records.iter().filter(|record| record.id != undoing.id);
+            let others = records.iter().filter(|record| record.id != action.id);
             others.filter(move |record| record.action_type.as_ref() == Some(&kind))
         };
         // A record without a time may be the newest.
@@ -79,18 +89,36 @@ impl MachineHistory {
             .filter(|record| took_hold(record) && !is_later(record))
             .filter(|record| !is_meant(record) && !is_undone(record))
             .max_by_key(|record| record.created_at);
-        let objection = match (again, before) {
-            (Some(again), _) => Some(told(&cut, "again ", again)),
-            (None, Some(before)) if newest_release.is_none() => {
-                Some(told(&cut, "earlier, and not released since, ", before))
-            }
-            _ => None,
-        };
         Some(Self {
             action: action.clone(),
             release: newest_release.cloned(),
-            objection,
+            again: again.cloned(),
+            before: before.cloned(),
         })
+    }
+
+    /// Says why the machine must stay cut off: who else did it. The time comes after `: `, so that the reasons of one
+    /// person can be counted together.
+    pub fn objection(&self) -> Option<String> {
+        let again = self.again.as_ref().map(|again| told("again", "", again));
+        let before = self.before.as_ref().filter(|_| self.release.is_none());
+        again.or_else(|| Some(told("earlier", ", not released since", before?)))
+    }
+
+    /// Says what later actions did to the machine.
+    pub fn since(&self) -> LaterActivity {
+        if let Some(again) = &self.again {
+            return LaterActivity::CutOff(told("again", "", again));
+        }
+        match &self.release {
+            None => LaterActivity::Nothing,
+            Some(release) if has_succeeded(release) => LaterActivity::Released {
+                at: release.created_at,
+            },
+            Some(release) => LaterActivity::ReleaseRequested {
+                at: release.created_at,
+            },
+        }
     }
 }
 
@@ -103,15 +131,15 @@ fn took_hold(record: &MachineAction) -> bool {
     has_succeeded(record) || record.status.as_ref().is_none_or(ActionStatus::is_open)
 }
 
-fn told(cut: &ActionType, when: &str, record: &MachineAction) -> String {
-    let what = match cut {
-        ActionType::Isolate => "isolated",
+fn told(when: &str, how: &str, record: &MachineAction) -> String {
+    let what = match record.action_type {
+        Some(ActionType::Isolate) => "isolated",
         _ => "restricted",
     };
     let by = record.requestor.as_deref().unwrap_or("an unknown user");
-    let at = record.created_at.as_ref().map(Timestamp::to_string);
-    let at = at.as_deref().unwrap_or("an unknown time");
-    format!("{what} {when}by {by} at {at}")
+    let at = record.created_at.map(|at| format!("{at:.0}"));
+    let at = at.as_deref().unwrap_or("at an unknown time");
+    format!("{what} {when} by {by}{how}: {at}")
 }
 
 /// What later actions did to a machine.
@@ -120,95 +148,28 @@ pub enum LaterActivity {
     /// No relevant later action.
     Nothing,
     /// A release succeeded.
-    Released { at: Timestamp },
+    Released { at: Option<Timestamp> },
     /// A release is requested but not done.
-    ReleaseRequested { at: Timestamp },
-    /// The same action was done again.
-    Repeated {
-        action_type: ActionType,
-        at: Timestamp,
-        by: Option<String>,
-    },
-    /// Later actions were not read, for this reason.
+    ReleaseRequested { at: Option<Timestamp> },
+    /// Somebody cut it off again, or had done so earlier; says who and when.
+    CutOff(String),
+    /// Other actions were not read, for this reason.
     NotChecked(String),
-}
-
-impl LaterActivity {
-    /// Finds the newest later action that repeats or reverses `action`.
-    ///
-    /// `others` are actions of the machine in any order, which may include `action` itself. Older, failed and cancelled
-    /// ones are ignored.
-    pub fn judge<'a>(
-        id: &str,
-        action: &ActionType,
-        created_at: Option<Timestamp>,
-        others: impl IntoIterator<Item = &'a MachineAction>,
-    ) -> Self {
-        let Some((cut, release)) = opposites(action) else {
-            return Self::Nothing;
-        };
-        let matters = |other: &&MachineAction| {
-            let is_kind = other
-                .action_type
-                .as_ref()
-                .is_some_and(|kind| *kind == cut || *kind == release);
-            let took_hold = other
-                .status
-                .as_ref()
-                .is_some_and(|status| status.is_open() || *status == ActionStatus::Succeeded);
-            let is_newer = match (other.created_at, created_at) {
-                (Some(other), Some(ours)) => other > ours,
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            is_kind && took_hold && is_newer && !other.id.to_string().eq_ignore_ascii_case(id)
-        };
-        let newest = others
-            .into_iter()
-            .filter(matters)
-            .max_by_key(|other| other.created_at);
-        let Some((newest, at)) = newest.and_then(|newest| Some((newest, newest.created_at?)))
-        else {
-            return Self::Nothing;
-        };
-        if newest.action_type.as_ref() == Some(&cut) {
-            return Self::Repeated {
-                action_type: cut,
-                at,
-                by: newest.requestor.clone(),
-            };
-        }
-        if newest.status == Some(ActionStatus::Succeeded) {
-            Self::Released { at }
-        } else {
-            Self::ReleaseRequested { at }
-        }
-    }
 }
 
 impl fmt::Display for LaterActivity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |at: &Option<Timestamp>| match at {
+            Some(at) => format!("{at:.0}"),
+            None => "an unknown time".to_owned(),
+        };
         match self {
             Self::Nothing => f.write_str("no later action"),
-            Self::Released { at } => write!(f, "released by an action of {at:.0}"),
+            Self::Released { at } => write!(f, "released by an action of {}", time(at)),
             Self::ReleaseRequested { at } => {
-                write!(f, "release requested at {at:.0}, not done yet")
+                write!(f, "release requested at {}, not done yet", time(at))
             }
-            Self::Repeated {
-                action_type,
-                at,
-                by,
-            } => {
-                let what = match action_type {
-                    ActionType::Isolate => "isolated",
-                    _ => "restricted",
-                };
-                write!(f, "{what} again at {at:.0}")?;
-                match by {
-                    Some(by) => write!(f, " by {by}"),
-                    None => Ok(()),
-                }
-            }
+            Self::CutOff(who) => f.write_str(who),
             Self::NotChecked(why) => write!(f, "not checked: {why}"),
         }
     }
@@ -270,15 +231,15 @@ impl IsolatedMachine {
         if release.is_some_and(|release| release.created_at > isolation.created_at) {
             return None;
         }
-        let since = LaterActivity::judge(
-            &isolation.id.to_string(),
-            &ActionType::Isolate,
-            isolation.created_at,
-            actions,
-        );
+        let undoing = Undoing {
+            action_type: &ActionType::Isolate,
+            comment_sent: None,
+            requestors: &[],
+        };
+        let history = MachineHistory::around(isolation, &undoing, actions)?;
         Some(Self {
-            isolation: isolation.clone(),
-            since,
+            since: history.since(),
+            isolation: history.action,
         })
     }
 }
@@ -311,15 +272,14 @@ mod tests {
     /// Returns the id of the release, and the objection.
     fn judge(others: &[MachineAction]) -> (Option<ActionId>, String) {
         let undoing = Undoing {
-            id: id(OURS),
             action_type: &ActionType::Unisolate,
             comment_sent: Some("CHG-1"),
             requestors: &["SOC-bot"],
         };
         let records = [&[wave()], others].concat();
-        let history = MachineHistory::of(&undoing, &records).unwrap();
-        let release = history.release.map(|release| release.id);
-        (release, history.objection.unwrap_or_default())
+        let history = MachineHistory::of(id(OURS), &undoing, &records).unwrap();
+        let objection = history.objection().unwrap_or_default();
+        (history.release.map(|release| release.id), objection)
     }
 
     #[test]
@@ -345,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_machine_that_somebody_else_cut_off_stays_so() {
-        let before = "isolated earlier, and not released since, by ana at 1970-01-01T00:00:50Z";
-        let again = "isolated again by ana at 1970-01-01T00:03:20Z";
+        let before = "isolated earlier by ana, not released since: 1970-01-01T00:00:50Z";
+        let again = "isolated again by ana: 1970-01-01T00:03:20Z";
         for (others, objection) in [
             (vec![action(2, "Isolate", "Succeeded", "ana", 50)], before),
             (
@@ -414,12 +374,11 @@ mod tests {
     #[test]
     fn a_list_without_the_action_itself_is_no_history() {
         let undoing = Undoing {
-            id: id(9),
             action_type: &ActionType::Unisolate,
             comment_sent: None,
             requestors: &[],
         };
-        assert_eq!(MachineHistory::of(&undoing, &[wave()]), None);
+        assert_eq!(MachineHistory::of(id(9), &undoing, &[wave()]), None);
     }
 
     fn done(kind: ActionType, status: ActionStatus, second: i64) -> MachineAction {
@@ -433,34 +392,34 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_action_that_took_hold_tells_what_became_of_a_machine() {
+    fn what_became_of_a_machine_since_is_told_by_what_took_hold() {
         use ActionStatus as S;
         use ActionType as T;
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let judge = |others: &[MachineAction]| {
-            LaterActivity::judge("ours", &T::Isolate, Some(at(100)), others)
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let since = |others: &[MachineAction]| {
+            let undoing = Undoing {
+                action_type: &T::Isolate,
+                comment_sent: None,
+                requestors: &[],
+            };
+            MachineHistory::around(&wave(), &undoing, others)
+                .unwrap()
+                .since()
         };
         let released = done(T::Unisolate, S::Succeeded, 200);
-        assert_eq!(judge(&[]), LaterActivity::Nothing);
+        assert_eq!(since(&[]), LaterActivity::Nothing);
         assert_eq!(
-            judge(&[done(T::Unisolate, S::Succeeded, 50)]),
+            since(&[done(T::Unisolate, S::Succeeded, 50)]),
             LaterActivity::Nothing
         );
         assert_eq!(
-            judge(std::slice::from_ref(&released)),
-            LaterActivity::Released { at: at(200) }
-        );
-        assert_eq!(
-            judge(&[done(T::Unisolate, S::Pending, 200)]),
+            since(&[done(T::Unisolate, S::Pending, 200)]),
             LaterActivity::ReleaseRequested { at: at(200) }
         );
+        let again = "isolated again by an unknown user: 1970-01-01T00:05:00Z";
         assert_eq!(
-            judge(&[done(T::Isolate, S::Pending, 300), released.clone()]),
-            LaterActivity::Repeated {
-                action_type: T::Isolate,
-                at: at(300),
-                by: None
-            }
+            since(&[done(T::Isolate, S::Pending, 300), released.clone()]),
+            LaterActivity::CutOff(again.to_owned())
         );
         for nothing in [
             done(T::Isolate, S::Cancelled, 300),
@@ -469,26 +428,16 @@ mod tests {
             done(T::RunAntiVirusScan, S::Succeeded, 300),
         ] {
             assert_eq!(
-                judge(&[released.clone(), nothing]),
+                since(&[released.clone(), nothing]),
                 LaterActivity::Released { at: at(200) }
             );
         }
-        assert_eq!(
-            LaterActivity::judge(
-                "ours",
-                &T::Offboard,
-                Some(at(100)),
-                std::slice::from_ref(&released)
-            ),
-            LaterActivity::Nothing
-        );
-        // The journal stores timestamps with less precision than the record.
-        let own = "7F3C2A10-5b1e-4a77-9a3d-0c5be0a1d9f2";
-        let others = [done(T::Isolate, S::Succeeded, 101)];
-        assert_eq!(
-            LaterActivity::judge(own, &T::Isolate, Some(at(100)), &others),
-            LaterActivity::Nothing
-        );
+        let scan = Undoing {
+            action_type: &T::Offboard,
+            comment_sent: None,
+            requestors: &[],
+        };
+        assert_eq!(MachineHistory::around(&wave(), &scan, &[released]), None);
     }
 
     #[test]
@@ -524,7 +473,7 @@ mod tests {
             (&[done(T::Unisolate, S::Failed, 200)], Some((100, nothing))),
             (
                 &[done(T::Unisolate, S::Pending, 200)],
-                Some((100, LaterActivity::ReleaseRequested { at: at(200) })),
+                Some((100, LaterActivity::ReleaseRequested { at: Some(at(200)) })),
             ),
             (&[done(T::Unisolate, S::Succeeded, 200)], None),
             // An open isolation does not hide the release before it.

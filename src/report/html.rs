@@ -415,7 +415,8 @@ impl<W: Write> HtmlPage<W> {
 <button type="button" data-show="" aria-pressed="true">all <span>"#,
             Number(summary.rows()), "</span></button>\n",
         }
-        let is_left = summary.follow_ups.iter().any(|(_, count)| *count > 0);
+        let mut needs = summary.follow_ups.iter();
+        let is_left = needs.any(|(need, count)| need.is_work() && *count > 0);
         if is_left || rows_left(&summary.outcomes, summary.accepted) > 0 {
             self.markup(
                 "<button type=\"button\" data-show=\"left\" aria-pressed=\"false\">needs work</button>\n",
@@ -635,6 +636,11 @@ fn advice(follow_up: FollowUp) -> (&'static str, &'static str, &'static str) {
             "some",
             "to check",
             "The record says Cancelled, but the action was in progress before: it may have been done.",
+        ),
+        FollowUp::Keep => (
+            "some",
+            "to leave as they are",
+            "Somebody else had isolated or restricted them before, or it was done again: the reason says who and when.",
         ),
     }
 }

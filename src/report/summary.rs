@@ -95,7 +95,8 @@ impl ReportSummary {
 
     /// Returns whether a row needs manual work or attention.
     pub fn is_left(&self, row: &ReportRow) -> bool {
-        row.follow_up.is_some() || needs_look(row.outcome, self.accepted)
+        let need = row.follow_up.as_deref().and_then(FollowUp::parse);
+        need.is_some_and(FollowUp::is_work) || needs_look(row.outcome, self.accepted)
     }
 
     /// Lists the remaining work, the most severe first. Pending rows of a live run are not counted as lost.
@@ -251,7 +252,8 @@ pub fn left(
     accepted: AcceptedPolicy,
     follow_ups: &[(FollowUp, u64)],
 ) -> Vec<ActionItem> {
-    let machines = follow_ups.iter().filter(|(_, count)| *count > 0);
+    let machines = follow_ups.iter();
+    let machines = machines.filter(|(need, count)| need.is_work() && *count > 0);
     let mut left: Vec<_> = machines
         .map(|&(follow_up, count)| ActionItem {
             severity: follow_up_severity(follow_up),
@@ -324,6 +326,7 @@ fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
         }
         FollowUp::ManualOnboard => format!("{is} offboarded: onboard again by hand"),
         FollowUp::ManualRestoreFile => "had files quarantined: restore them by hand".to_owned(),
+        FollowUp::Keep => format!("{is} wanted as {} by somebody else", if count == 1 { "it is" } else { "they are" }),
     }
 }
 
@@ -333,7 +336,7 @@ fn follow_up_severity(follow_up: FollowUp) -> Severity {
         | FollowUp::Unrestrict
         | FollowUp::ManualRequestAgain
         | FollowUp::ManualOnboard => Severity::Critical,
-        FollowUp::CheckDevice | FollowUp::ManualRestoreFile => Severity::Warning,
+        FollowUp::CheckDevice | FollowUp::ManualRestoreFile | FollowUp::Keep => Severity::Warning,
     }
 }
 

@@ -104,9 +104,9 @@ fn only_machines_that_nobody_else_cut_off_are_released_and_each_once() {
         ]
     );
     let reasons = place.column("released.csv", "reason");
-    assert!(reasons[1].starts_with("isolated earlier, and not released since, by ana at "));
+    assert!(reasons[1].starts_with("isolated earlier by ana, not released since: "));
     assert!(
-        reasons[2].starts_with("isolated again by ana at "),
+        reasons[2].starts_with("isolated again by ana: "),
         "{}",
         reasons[2]
     );
@@ -118,6 +118,60 @@ fn only_machines_that_nobody_else_cut_off_are_released_and_each_once() {
     assert_eq!(runs[0]["operation"], "release");
     let listed = place.run("runs").exits(0).stdout;
     assert!(listed.contains(" · 3 released · "), "{listed}");
+}
+
+#[test]
+fn machines_that_somebody_else_isolated_too_need_no_release() {
+    let place = Place::with(|settings| settings.releases = SandboxRelease::default());
+    let sandbox = place.sandbox();
+    for number in 1..=5 {
+        sandbox.add(action(number, number, "Isolate", "soc-bot", 60));
+    }
+    let ana = "ana@contoso.example";
+    sandbox.add(action(OTHERS + 2, 2, "Isolate", ana, 90));
+    sandbox.add(action(OTHERS + 3, 3, "Isolate", ana, 5));
+    // That was over before the wave.
+    sandbox.add(action(OTHERS + 4, 4, "Isolate", ana, 90));
+    sandbox.add(action(OTHERS + 5, 4, "Unisolate", ana, 80));
+    // The wave hit it twice.
+    sandbox.add(action(OTHERS + 6, 5, "Isolate", "soc-bot", 55));
+    place.write_ids("wave.txt", [1, 2, 3, 4, 5, OTHERS + 6]);
+    let found = "run wave.txt --yes --report found.csv --follow-up machines.csv";
+    let said = place.run(found).exits(3).stdout;
+    assert!(
+        said.starts_with("3 machines are isolated now and need release\n"),
+        "{said}"
+    );
+    let lines = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for kept in [
+        "kept: 1 machine isolated earlier by ana@contoso.example, not released since: ws-002",
+        "kept: 1 machine isolated again by ana@contoso.example: ws-003",
+        "note: isolations before ",
+    ] {
+        assert!(lines.contains(kept), "{said}");
+    }
+    let needs = ["unisolate", "keep", "keep", "unisolate", "unisolate"];
+    assert_eq!(place.column("machines.csv", "follow_up"), needs);
+    assert_eq!(place.column("machines.csv", "call")[1], "");
+    let since = place.column("machines.csv", "since");
+    let before = "isolated earlier by ana@contoso.example, not released since: ";
+    assert!(since[1].starts_with(before), "{since:?}");
+    let found = place.column("found.csv", "follow_up");
+    assert_eq!(found[..5], needs);
+    assert!(place.column("found.csv", "reason")[1].contains(before));
+    // A list that is written later says the same.
+    let run = place.run_id();
+    place
+        .run(&format!("report {run} --follow-up later.csv"))
+        .exits(0);
+    assert_eq!(place.column("later.csv", "follow_up"), needs);
+    assert_eq!(place.column("later.csv", "since")[1], since[1]);
+    let listed = place.run("runs").exits(0).stdout;
+    assert!(listed.contains("machines that need work: 3\n"), "{listed}");
+    // Its plan names them nevertheless, and says why they are left out.
+    let plan = format!("release {run} --dry-run --format json");
+    let plan: serde_json::Value = serde_json::from_str(&place.run(&plan).exits(0).stdout).unwrap();
+    assert_eq!((&plan["send"], &plan["rows"]), (&3.into(), &5.into()));
 }
 
 #[test]

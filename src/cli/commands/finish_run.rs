@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, RunEnd, Skips};
 use crate::model::{
-    ActionId, ActionType, Count, ExclusionMatches, FollowUp, FollowUpRow, LaneId, Moment, Outcome,
-    Standing,
+    ActionId, ActionType, Count, ExclusionMatches, FollowUp, FollowUpRow, LaneId, LaterActivity,
+    Moment, Outcome, Standing,
 };
 use crate::report::{AcceptedPolicy, Delivery, ReportTarget, left, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
@@ -26,6 +26,9 @@ use super::prepared_run::PreparedRun;
 use super::reads::fix;
 use super::reports::{follow_ups, write_one};
 use super::selection::nothing_selected;
+
+/// Reasons for staying isolated that the summary shows.
+const REASONS_SHOWN: usize = 5;
 
 /// Tenants whose stop reasons the summary shows.
 const STOPS_SHOWN: usize = 5;
@@ -94,12 +97,16 @@ impl PreparedRun {
             unwritten.push(failure);
             FollowUps::default()
         });
-        let notes = self.exclusion_notes().unwrap_or_else(|error| {
+        let mut notes = self.exclusion_notes().unwrap_or_else(|error| {
             unwritten.push(error.into());
             Vec::new()
         });
+        notes.extend(machines.blind_spot);
+        let needs_work = |row: &&FollowUpRow| row.needs.iter().any(|need| need.is_work());
+        let machines_left = machines.rows.iter().filter(needs_work).count();
         if let Some(mut metrics) = metrics {
-            metrics.counted(&outcomes, follow_ups.iter().map(|(_, count)| count).sum());
+            let work = follow_ups.iter().filter(|(need, _)| need.is_work());
+            metrics.counted(&outcomes, work.map(|(_, count)| count).sum());
             metrics.finish(now, standing, exit.code());
         }
         let summary = Summary {
@@ -112,8 +119,12 @@ impl PreparedRun {
             accepted: self.accepted(),
             skipped,
             follow_ups,
-            machines_left: machines.rows.len() as u64,
-            excluded: excluded_lines(&machines.excluded),
+            machines_left: machines_left as u64,
+            left_alone: [
+                kept_lines(&machines.rows),
+                excluded_lines(&machines.excluded),
+            ]
+            .concat(),
             elapsed: now.uptime.since(started.uptime),
             calls: end.tally.cancels + end.tally.reads + machines.calls,
             throttled: end.tally.throttled,
@@ -342,11 +353,13 @@ impl PreparedRun {
         if releasable > 0 {
             let machines = Count::new(releasable, "machine");
             steps.push(step(
-                &format!("to release {machines} that actions had reached"),
+                &format!(
+                    "to release {machines} that were isolated or restricted before the cancel"
+                ),
                 NextCommand::Release(self.id),
             ));
         }
-        if self.outputs.follow_up.is_none() && !follow_ups.is_empty() {
+        if self.outputs.follow_up.is_none() && follow_ups.iter().any(|(need, _)| need.is_work()) {
             steps.push(step(
                 "to list the machines that need work, and what each of them needs",
                 NextCommand::FollowUp(self.id, "machines.csv".into()),
@@ -379,6 +392,46 @@ impl PreparedRun {
         }
         steps
     }
+}
+
+/// Names the machines that stay isolated or restricted because of somebody else, grouped by who.
+fn kept_lines(rows: &[FollowUpRow]) -> Vec<String> {
+    let mut kept: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for row in rows
+        .iter()
+        .filter(|row| row.needs.contains(&FollowUp::Keep))
+    {
+        let who = row.since.iter().find_map(|since| match since {
+            LaterActivity::CutOff(who) => Some(who),
+            _ => None,
+        });
+        let who = who.and_then(|who| who.rsplit_once(": "));
+        let who = who.map_or("isolated or restricted by somebody else", |(who, _)| who);
+        let name = row.computer_dns_name.as_deref();
+        let name = name.or(row.machine_id.as_deref()).unwrap_or("-");
+        kept.entry(who.to_owned()).or_default().push(name);
+    }
+    let mut kept: Vec<_> = kept.into_iter().collect();
+    kept.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    let others = kept.split_off(kept.len().min(REASONS_SHOWN));
+    let machines = |count: usize| Count::new(count as u64, "machine");
+    let kept = kept.into_iter();
+    let mut lines: Vec<_> = kept
+        .map(|(who, names)| {
+            format!(
+                "kept: {} {who}: {}",
+                machines(names.len()),
+                first_of(&names)
+            )
+        })
+        .collect();
+    if !others.is_empty() {
+        let others = machines(others.iter().map(|(_, names)| names.len()).sum());
+        lines.push(format!(
+            "kept: {others} isolated or restricted by others; see `reason` in the report"
+        ));
+    }
+    lines
 }
 
 /// Names the excluded machines that an action of this run left isolated or restricted.

@@ -1,4 +1,4 @@
-//! The machines that a run leaves to be worked on: checked against later actions at its end, and listed one by one.
+//! The machines that a run leaves to be worked on: checked against other actions at its end, and listed one by one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::cli::failure::Failure;
+use crate::cli::text::local_zone;
 use crate::engine::core::StopReason;
-use crate::engine::{LaterActions, MachineChange, is_excluded};
+use crate::engine::{MachineChange, OtherActions, is_excluded};
 use crate::model::{
-    ActionType, FollowUp, FollowUpRow, LaneId, LaterActivity, Outcome, ReportRow, RowNumber,
+    ActionId, ActionType, FollowUp, FollowUpRow, LaneId, LaterActivity, Outcome, ReportRow,
+    RowNumber,
 };
 use crate::store::{Record, StoreError};
 
@@ -18,6 +20,10 @@ use super::prepared_run::PreparedRun;
 /// Not longer, because this list can only shorten the work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Actions of others are read from this long before the run's oldest action.
+const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The machines that a run leaves to be worked on.
 #[derive(Debug, Default)]
 pub(super) struct FollowUps {
     pub(super) rows: Vec<FollowUpRow>,
@@ -25,6 +31,8 @@ pub(super) struct FollowUps {
     pub(super) excluded: Vec<ExcludedMachine>,
     /// Calls it took to find out.
     pub(super) calls: u64,
+    /// What isn't known of the machines that are to be released.
+    pub(super) blind_spot: Option<String>,
 }
 
 /// An excluded machine that an action in the run's rows had isolated or restricted.
@@ -44,6 +52,8 @@ struct FollowUpItem {
     computer_dns_name: Option<String>,
     /// `None` for an excluded machine.
     follow_up: Option<FollowUp>,
+    /// The last part of its reason, which says who wants a machine as it is.
+    last_reason: String,
 }
 
 impl PreparedRun {
@@ -74,26 +84,30 @@ impl PreparedRun {
             let changes: Vec<_> = items.iter().map(|item| item.change.clone()).collect();
             let lane = self.lanes.all.get(usize::from(lane.0));
             let client = lane.and_then(|lane| Some((lane, lane.way.as_ref().ok()?)));
-            let later = match client.filter(|_| may_read) {
+            let others = match client.filter(|_| may_read) {
                 None => Err("the run was stopped".to_owned()),
                 Some((lane, client)) => {
                     let mut reads = self.reads(client, lane).await?;
-                    let later = tokio::select! {
+                    let others = tokio::select! {
                         biased;
                         Some(reason) = stop.recv() => Err(stopped(&reason)),
-                        later = LaterActions::read(&mut reads, &changes) => later.map_err(|error| error.to_string()),
+                        others = OtherActions::read(&mut reads, changes, LOOK_BACK) => others.map_err(|error| error.to_string()),
                         () = self.clock.sleep_until(until) => Err("reads brought no answer in time".to_owned()),
                     };
                     follow_ups.calls += reads.calls();
-                    later
+                    others
                 }
             };
-            if let Err(why) = &later {
-                tracing::info!(%why, "later actions of machines could not be read");
+            if let Err(why) = &others {
+                tracing::info!(%why, "other actions of machines could not be read");
+            }
+            if may_read {
+                follow_ups.blind_spot = blind_spot(&others).or(follow_ups.blind_spot);
             }
             checked.extend(items.into_iter().map(|item| {
-                let activity = match &later {
-                    Ok(later) => later.activity(&item.change),
+                let meant = &self.config.selection.requestors;
+                let activity = match &others {
+                    Ok(others) => others.activity(&item.change, meant),
                     Err(why) => LaterActivity::NotChecked(why.clone()),
                 };
                 (item, activity)
@@ -110,7 +124,7 @@ impl PreparedRun {
                     is_checked: !matches!(activity, LaterActivity::NotChecked(_)),
                     name: (item.computer_dns_name)
                         .or(item.change.machine_id)
-                        .unwrap_or(item.change.action_id),
+                        .unwrap_or_else(|| item.change.action.to_string()),
                     action_type: item.change.action_type,
                 }),
                 (Some(_), activity @ LaterActivity::Released { .. }) => {
@@ -121,14 +135,42 @@ impl PreparedRun {
                         note: format!("the machine needs no work any more: {activity}"),
                     });
                 }
-                (Some(follow_up), activity) => left.push((item, follow_up, activity)),
+                (Some(need), LaterActivity::CutOff(who)) if need.release().is_some() => {
+                    records.push(Record::FollowedUp {
+                        run: self.key,
+                        row: item.row,
+                        follow_up: Some(FollowUp::Keep),
+                        note: who.clone(),
+                    });
+                    left.push((item, FollowUp::Keep, LaterActivity::CutOff(who)));
+                }
+                (Some(need), activity) => left.push((item, need, activity)),
             }
         }
         if !records.is_empty() {
             self.store.write(records).await?;
         }
+        let is_to_release = |(_, need, _): &(_, FollowUp, _)| need.release().is_some();
+        if !left.iter().any(is_to_release) {
+            follow_ups.blind_spot = None;
+        }
         follow_ups.rows = by_machine(left);
         Ok(follow_ups)
+    }
+}
+
+/// Says what isn't known of the machines that are to be released.
+fn blind_spot(others: &Result<OtherActions, String>) -> Option<String> {
+    match others {
+        Ok(others) => others.since.map(|since| {
+            format!(
+                "note: isolations before {} weren't looked at; `release` looks at all",
+                since.to_zoned(local_zone()).date()
+            )
+        }),
+        Err(why) => Some(format!(
+            "note: whether others have released these machines, or isolated them on purpose, was not checked ({why}); `release` checks it"
+        )),
     }
 }
 
@@ -146,6 +188,9 @@ fn items(
     let mut items = Vec::new();
     for (number, row) in (1..).zip(rows) {
         let row = row?;
+        let Ok(action) = ActionId::parse(&row.action_id) else {
+            continue;
+        };
         let follow_up = row.follow_up.as_deref().and_then(FollowUp::parse);
         let is_changed = matches!(
             (row.action_type.as_deref(), row.action_status.as_deref()),
@@ -159,13 +204,20 @@ fn items(
             row: RowNumber(number),
             tenant: row.tenant,
             change: MachineChange {
-                action_id: row.action_id,
+                action,
                 action_type: row.action_type.as_deref().map(ActionType::parse),
                 created_at: row.created_at,
                 machine_id: row.machine_id,
+                requestor: row.requestor,
             },
             computer_dns_name: row.computer_dns_name,
             follow_up,
+            last_reason: row
+                .reason
+                .rsplit("; ")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
         });
     }
     Ok(items)
@@ -182,7 +234,11 @@ fn unchecked(items: Vec<FollowUpItem>) -> Vec<FollowUpRow> {
     let why = "the list is made from the run's journal";
     let unchecked = items.into_iter().filter_map(|item| {
         let follow_up = item.follow_up?;
-        Some((item, follow_up, LaterActivity::NotChecked(why.to_owned())))
+        let activity = match follow_up {
+            FollowUp::Keep => LaterActivity::CutOff(item.last_reason.clone()),
+            _ => LaterActivity::NotChecked(why.to_owned()),
+        };
+        Some((item, follow_up, activity))
     });
     by_machine(unchecked.collect())
 }
@@ -210,7 +266,7 @@ fn by_machine(items: Vec<(FollowUpItem, FollowUp, LaterActivity)>) -> Vec<Follow
         if let Some(row) = rows.get_mut(place) {
             row.needs.push(follow_up);
             row.since.push(activity);
-            row.action_ids.push(item.change.action_id);
+            row.action_ids.push(item.change.action.to_string());
         }
     }
     for row in &mut rows {
@@ -226,17 +282,19 @@ mod tests {
 
     #[test]
     fn a_machine_stands_once_in_each_tenant_with_the_tenant_beside_it() {
-        let item = |number, tenant: Option<&str>| FollowUpItem {
-            row: RowNumber(number),
+        let item = |number: u8, tenant: Option<&str>| FollowUpItem {
+            row: RowNumber(number.into()),
             tenant: tenant.map(str::to_owned),
             change: MachineChange {
-                action_id: number.to_string(),
+                action: ActionId::from_bytes([number; 16]).unwrap(),
                 action_type: Some(ActionType::Isolate),
                 created_at: None,
                 machine_id: Some("ABCD".to_owned()),
+                requestor: None,
             },
             computer_dns_name: None,
             follow_up: Some(FollowUp::Unisolate),
+            last_reason: String::new(),
         };
         let items = vec![
             item(1, Some("contoso")),
@@ -246,9 +304,15 @@ mod tests {
         ];
         let rows: Vec<_> = unchecked(items)
             .into_iter()
-            .map(|row| (row.tenant.unwrap_or_default(), row.action_ids.join(" ")))
+            .map(|row| {
+                let firsts = row.action_ids.iter().map(|id| &id[..2]);
+                (
+                    row.tenant.unwrap_or_default(),
+                    firsts.collect::<Vec<_>>().join(" "),
+                )
+            })
             .collect();
-        let expected = [("contoso", "1 3"), ("fabrikam", "2"), ("", "4")];
+        let expected = [("contoso", "01 03"), ("fabrikam", "02"), ("", "04")];
         assert_eq!(
             rows,
             expected.map(|(tenant, ids)| (tenant.to_owned(), ids.to_owned()))

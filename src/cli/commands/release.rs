@@ -22,8 +22,8 @@ use crate::cli::terminal::OutputStyle;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Ingest, Intake, PlanId, Planner};
 use crate::model::{
-    ActionId, ExclusionList, Facts, FollowUp, InputRow, MachineAction, Number, ReportRow,
-    RowContext, RunId, Selection, Source,
+    ActionId, ActionStatus, ActionType, ExclusionList, Facts, FollowUp, InputRow, MachineAction,
+    Number, ReportRow, RowContext, RunId, Selection, Source,
 };
 use crate::store::RunRecord;
 
@@ -179,14 +179,15 @@ struct Machine {
 /// Lists the machines in a run's journal that a release helps, once for each need.
 fn machines(past: &RunEntry) -> Result<Vec<Machine>, Failure> {
     let mut machines: Vec<Machine> = Vec::new();
-    let mut places: HashMap<(Option<String>, String, FollowUp), usize> = HashMap::new();
+    let mut places: HashMap<(Option<String>, String, Option<ActionType>), usize> = HashMap::new();
     for row in past.reader()?.report_rows(past.record.begun.id)? {
         let row = row?;
-        let Some((need, machine)) = machine(row) else {
+        let Some(machine) = machine(row) else {
             continue;
         };
         let id = machine.context.machine_id.clone().unwrap_or_default();
-        let key = (machine.context.tenant.clone(), id.to_lowercase(), need);
+        let release = machine.context.action_type.clone();
+        let key = (machine.context.tenant.clone(), id.to_lowercase(), release);
         match places.get(&key) {
             Some(&place) if machines[place].created_at >= machine.created_at => {}
             Some(&place) => machines[place] = machine,
@@ -206,12 +207,20 @@ fn machines(past: &RunEntry) -> Result<Vec<Machine>, Failure> {
     Ok(machines)
 }
 
-fn machine(row: ReportRow) -> Option<(FollowUp, Machine)> {
+fn machine(row: ReportRow) -> Option<Machine> {
     let need = FollowUp::parse(row.follow_up.as_deref()?)?;
+    let need = match need {
+        // Whether somebody else still wants it so is looked at again.
+        FollowUp::Keep => {
+            let action_type = ActionType::parse(row.action_type.as_deref()?);
+            FollowUp::needed(&action_type, &ActionStatus::Succeeded, false)?
+        }
+        need => need,
+    };
     let release = need.release()?;
     let machine_id = Some(row.machine_id?);
     let action = ActionId::parse(&row.action_id).ok()?;
-    let machine = Machine {
+    Some(Machine {
         action,
         created_at: row.created_at,
         context: RowContext {
@@ -222,8 +231,7 @@ fn machine(row: ReportRow) -> Option<(FollowUp, Machine)> {
             computer_dns_name: row.computer_dns_name,
             requestor: row.requestor,
         },
-    };
-    Some((need, machine))
+    })
 }
 
 /// Refuses machines of several requestors unless `--requestor` selects some.

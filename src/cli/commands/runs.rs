@@ -16,7 +16,7 @@ use crate::cli::run_config::RunConfig;
 use crate::cli::terminal::{ask, print};
 use crate::cli::text::{Count, Number, local_zone, stopped, visible};
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::{Operation, Outcome};
+use crate::model::{FollowUp, Operation, Outcome};
 use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
@@ -77,7 +77,9 @@ fn paragraph(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
         counted.map(|(_, count)| count).sum()
     };
     let attention = rows(&Outcome::leaves_work);
-    let machines: u64 = reader.follow_up_counts(record.key)?.values().sum();
+    let needs = follow_ups(&reader.follow_up_counts(record.key)?);
+    let needs = needs.iter().filter(|(need, _)| need.is_work());
+    let machines: u64 = needs.map(|(_, count)| count).sum();
     let done = match record.operation {
         Operation::Cancel => Outcome::Cancelled,
         Operation::Release => Outcome::Released,
@@ -182,7 +184,13 @@ fn details(run: &RunEntry, zone: &TimeZone, flags: &ForwardedFlags) -> Result<St
     }
     for (kind, count) in follow_ups(&reader.follow_up_counts(record.key)?) {
         let machines = Count::new(count, "machine");
-        facts.push(("needs work", format!("{machines}: {}", kind.as_str())));
+        facts.push(match kind {
+            FollowUp::Keep => (
+                "kept",
+                format!("{machines} isolated or restricted by somebody else, or again"),
+            ),
+            kind => ("needs work", format!("{machines}: {}", kind.as_str())),
+        });
     }
     let width = facts.iter().map(|(name, _)| name.len()).max();
     let width = width.unwrap_or_default();

@@ -137,12 +137,11 @@ impl Operation {
                 let requestors = row.context.requestor.as_deref().into_iter();
                 let requestors: Vec<_> = requestors.chain(named).collect();
                 let undoing = Undoing {
-                    id: row.id,
                     action_type: row.action_type.as_ref()?,
                     comment_sent: (row.attempts > 0).then_some(&*row.comment),
                     requestors: &requestors,
                 };
-                let history = MachineHistory::of(&undoing, records)?;
+                let history = MachineHistory::of(row.id, &undoing, records)?;
                 Some(RowEvent::History(Box::new(history)))
             }
         }

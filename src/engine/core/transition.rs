@@ -314,7 +314,7 @@ fn on_found(row: &mut Row, was: Reread, record: Box<MachineAction>, on: &Conditi
 fn on_history(row: &mut Row, was: Reread, history: MachineHistory, on: &Conditions<'_>) -> Next {
     row.checked = Checked::At(on.now.uptime);
     let rejected = on.settings.rules.reject(&row.context, &history.action);
-    let rejected = rejected.or(history.objection);
+    let rejected = rejected.or_else(|| history.objection());
     if row.attempts == 0
         && row.applied == Applied::No
         && let Some(reason) = rejected
@@ -922,8 +922,8 @@ mod tests {
         ActionId::from_bytes([2; 16]).unwrap()
     }
 
-    /// The actions of a machine to release: the status of the newest release, and a reason to leave it.
-    fn history(status: Option<&str>, objection: Option<&str>) -> RowEvent {
+    /// The actions of a machine to release: the status of the newest release, and who isolated it again.
+    fn history(status: Option<&str>, again: Option<&str>) -> RowEvent {
         let release = status.map(|status| MachineAction {
             status: Some(ActionStatus::parse(status)),
             action_type: Some(ActionType::Unisolate),
@@ -932,7 +932,11 @@ mod tests {
         RowEvent::History(Box::new(MachineHistory {
             action: *record("Succeeded"),
             release,
-            objection: objection.map(str::to_owned),
+            again: again.map(|by| MachineAction {
+                requestor: Some(by.to_owned()),
+                ..*record("Succeeded")
+            }),
+            before: None,
         }))
     }
 
@@ -969,7 +973,7 @@ mod tests {
 
     /// Returns whether the facts justify where a row of a release goes.
     fn is_release_borne_out(before: &Row, event: &RowEvent, after: &Row, next: &Next) -> bool {
-        let objects = matches!(event, RowEvent::History(it) if it.objection.is_some());
+        let objects = matches!(event, RowEvent::History(it) if it.objection().is_some());
         let status = after.status();
         match next {
             // No call leaves while a result is unknown or somebody wants the machine isolated.
@@ -1001,7 +1005,7 @@ mod tests {
         let mut events = events();
         events.retain(|event| !matches!(event, RowEvent::Found(_)));
         for status in [None, Some("Pending"), Some("Succeeded"), Some("Failed")] {
-            events.extend([None, Some("again")].map(|objection| history(status, objection)));
+            events.extend([None, Some("ana")].map(|again| history(status, again)));
             let found = status.map(|status| MachineAction {
                 status: Some(ActionStatus::parse(status)),
                 ..MachineAction::bare(release())

@@ -1,6 +1,6 @@
 //! A folder for the program, and a sandbox for its calls.
 
-use std::ops::{Deref, RangeInclusive};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,8 +32,8 @@ impl Folder {
         std::fs::read_to_string(self.at(name)).unwrap()
     }
 
-    pub(crate) fn write_ids(&self, name: &str, numbers: RangeInclusive<usize>) {
-        let ids: Vec<_> = numbers.map(|n| nth_id(n).to_string()).collect();
+    pub(crate) fn write_ids(&self, name: &str, numbers: impl IntoIterator<Item = usize>) {
+        let ids: Vec<_> = numbers.into_iter().map(|n| nth_id(n).to_string()).collect();
         self.write(name, ids.join("\n"));
     }
 
