@@ -196,12 +196,14 @@ pub struct IsolatedMachine {
     pub isolation: MachineAction,
     /// What happened since that isolation.
     pub since: LaterActivity,
+    /// The newest isolation by somebody else before that, which nothing has undone.
+    pub before: Option<MachineAction>,
 }
 
 impl IsolatedMachine {
     /// Finds machines whose newest successful isolation has no later successful release; the newest first. An isolation
-    /// that failed, was cancelled or is still open does not count.
-    pub fn find(actions: impl IntoIterator<Item = MachineAction>) -> Vec<Self> {
+    /// that failed, was cancelled or is still open does not count. Those `meant` aren't somebody else.
+    pub fn find(actions: impl IntoIterator<Item = MachineAction>, meant: &[String]) -> Vec<Self> {
         let mut machines: HashMap<String, Vec<MachineAction>> = HashMap::new();
         for action in actions {
             let named = action.machine_id.as_ref();
@@ -210,7 +212,10 @@ impl IsolatedMachine {
             let key = named.map_or_else(|| action.id.to_string(), |name| name.to_lowercase());
             machines.entry(key).or_default().push(action);
         }
-        let mut isolated: Vec<_> = machines.values().filter_map(|all| Self::of(all)).collect();
+        let mut isolated: Vec<_> = machines
+            .values()
+            .filter_map(|all| Self::of(all, meant))
+            .collect();
         isolated.sort_by_key(|machine| {
             let isolation = &machine.isolation;
             (Reverse(isolation.created_at), isolation.id)
@@ -218,7 +223,7 @@ impl IsolatedMachine {
         isolated
     }
 
-    fn of(actions: &[MachineAction]) -> Option<Self> {
+    fn of(actions: &[MachineAction], meant: &[String]) -> Option<Self> {
         let newest = |kind: &ActionType| {
             let done = actions.iter().filter(|action| {
                 action.action_type.as_ref() == Some(kind)
@@ -231,14 +236,17 @@ impl IsolatedMachine {
         if release.is_some_and(|release| release.created_at > isolation.created_at) {
             return None;
         }
+        let requestors = isolation.requestor.iter().chain(meant);
+        let requestors: Vec<_> = requestors.map(String::as_str).collect();
         let undoing = Undoing {
             action_type: &ActionType::Isolate,
             comment_sent: None,
-            requestors: &[],
+            requestors: &requestors,
         };
         let history = MachineHistory::around(isolation, &undoing, actions)?;
         Some(Self {
             since: history.since(),
+            before: history.before,
             isolation: history.action,
         })
     }
@@ -453,7 +461,7 @@ mod tests {
                     ..action.clone()
                 }
             });
-            let found = IsolatedMachine::find(named).into_iter();
+            let found = IsolatedMachine::find(named, &[]).into_iter();
             let shown = found.map(|it| (it.isolation.created_at.unwrap().as_second(), it.since));
             shown.collect::<Vec<_>>()
         };

@@ -37,7 +37,7 @@ const ACTION_COLUMNS: [&str; 15] = [
 ];
 
 /// Isolated machines: their isolation, so that the list can be an input, and how to release them.
-const ISOLATED_COLUMNS: [&str; 13] = [
+const ISOLATED_COLUMNS: [&str; 15] = [
     "id",
     "type",
     "status",
@@ -51,6 +51,8 @@ const ISOLATED_COLUMNS: [&str; 13] = [
     "since",
     "call",
     LISTED_BY,
+    "also_isolated_by",
+    "also_isolated_at",
 ];
 
 const GROUP_COLUMNS: [&str; 6] = ["requestor", "type", "status", "actions", "oldest", "newest"];
@@ -162,7 +164,8 @@ pub fn write_isolated(
     let text = |text: &Option<String>| text.clone().map(Value::String);
     let rows = machines.iter().map(|machine| {
         let action = &machine.isolation;
-        let call = |id: &String| FollowUp::Unisolate.call(id);
+        let before = machine.before.as_ref();
+        let call = |id: &String| FollowUp::Unisolate.call(id).filter(|_| before.is_none());
         [
             Some(action.id.to_string().into()),
             action.action_type.as_ref().map(|word| word.as_str().into()),
@@ -177,6 +180,8 @@ pub fn write_isolated(
             Some(machine.since.to_string().into()),
             text(&action.machine_id.as_ref().and_then(call)),
             Some("mde-cancel".into()),
+            before.and_then(|action| text(&action.requestor)),
+            before.and_then(|action| time(action.created_at)),
         ]
     });
     format.write_rows(&mut out, ISOLATED_COLUMNS, rows)

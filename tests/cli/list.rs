@@ -157,6 +157,8 @@ fn machines_that_are_isolated_are_listed_until_they_are_released() {
         (13, "Isolate", Status::Succeeded, 4, "eve"),
         (14, "Isolate", Status::Pending, 5, "soc-bot"),
         (15, "Isolate", Status::Succeeded, 6, "soc-bot"),
+        // It was contained before the bot came.
+        (16, "Isolate", Status::Succeeded, 3, "eve"),
     ] {
         add(&tenant, number, |action| {
             kind.clone_into(&mut action.action_type);
@@ -194,6 +196,18 @@ fn machines_that_are_isolated_are_listed_until_they_are_released() {
 
     // A run takes the list as its input, and then knows which machines to release.
     tenant.write("isolated.csv", &by_bot);
+    assert_eq!(
+        tenant.column("isolated.csv", "also_isolated_by"),
+        ["", "eve"]
+    );
+    assert_eq!(tenant.column("isolated.csv", "call")[1], "");
+    let at = tenant.column("isolated.csv", "also_isolated_at");
+    assert!(at[0].is_empty() && at[1].ends_with('Z'), "{at:?}");
+    let table = list("--format table --requestor soc-bot");
+    assert!(table.contains("also isolated by"), "{table}");
+    assert!(table.contains(" eve, "), "{table}");
+    let both = list("--format table --requestor soc-bot --requestor eve");
+    assert!(!both.contains("also isolated by"), "{both}");
     tenant.run("run isolated.csv --yes --report r.csv").exits(3);
     assert_eq!(tenant.cancels(), 0);
     assert_eq!(tenant.column("r.csv", "follow_up"), ["unisolate"; 2]);

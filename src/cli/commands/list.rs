@@ -75,7 +75,8 @@ pub async fn list(
         now: clock.now().wall,
         zone: &local_zone(),
     };
-    out.finish(&text, is_chosen).map_err(Failure::of_output)?;
+    out.finish(&text, &selection.requestors, is_chosen)
+        .map_err(Failure::of_output)?;
     if let (true, Some(since)) = (args.isolated, selection.since) {
         let since = format!("{} {}", text.time(Some(since)), zone_name(since, text.zone));
         writeln!(
@@ -144,6 +145,7 @@ impl Out {
     fn finish(
         self,
         text: &ListText<'_>,
+        meant: &[String],
         is_chosen: impl Fn(&MachineAction) -> bool,
     ) -> io::Result<()> {
         match self {
@@ -152,7 +154,7 @@ impl Out {
             Self::Summary(summary, None) => print(&text.summary(&summary)),
             Self::Summary(summary, Some(format)) => summary.write(io::stdout(), format),
             Self::Isolated(actions, format) => {
-                let mut machines = IsolatedMachine::find(actions);
+                let mut machines = IsolatedMachine::find(actions, meant);
                 machines.retain(|machine| is_chosen(&machine.isolation));
                 match format {
                     None => print(&text.isolated(&machines)),
@@ -215,8 +217,24 @@ impl ListText<'_> {
         let isolated = format!("isolated ({})", zone_name(self.now, self.zone));
         let mut table = Table::new();
         table.cut = &[2, 3];
-        table.row([&isolated, "machine", "requestor", "comment", "since"]);
-        for IsolatedMachine { isolation, since } in machines {
+        let is_twice = machines.iter().any(|machine| machine.before.is_some());
+        let before = if is_twice { "also isolated by" } else { "" };
+        table.row([
+            &isolated,
+            "machine",
+            "requestor",
+            "comment",
+            "since",
+            before,
+        ]);
+        for machine in machines {
+            let IsolatedMachine {
+                isolation, since, ..
+            } = machine;
+            let before = machine.before.as_ref().map(|before| {
+                let by = word(before.requestor.as_deref());
+                format!("{by}, {}", self.time(before.created_at))
+            });
             let machine = isolation.computer_dns_name.as_deref();
             table.row([
                 self.time(isolation.created_at),
@@ -227,6 +245,7 @@ impl ListText<'_> {
                     LaterActivity::Nothing => "-".to_owned(),
                     since => word(Some(&since.to_string())),
                 },
+                before.unwrap_or_default(),
             ]);
         }
         let total = Count::new(machines.len() as u64, "machine");
