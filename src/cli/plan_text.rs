@@ -13,7 +13,7 @@ use crate::engine::{
     NameCounts, NeededPermission, Permissions, PlanCell, PlanSummary, Precheck, RELEASED_SINCE,
     Skips, Verdict, is_excluded,
 };
-use crate::model::{ExclusionMatches, FollowUp, Operation, Outcome};
+use crate::model::{ActionType, ExclusionMatches, FollowUp, Operation, Outcome};
 
 use super::failure::RunExit;
 use super::table::Table;
@@ -61,7 +61,10 @@ impl PlanText<'_> {
             page.push("", style, &line, LABEL);
         }
         if self.summary.rows > 0 {
-            page.text.push_str(&self.table(width));
+            page.text.push_str(&match self.summary.operation() {
+                Operation::Cancel => self.table(width),
+                Operation::Release => self.machine_table(width),
+            });
         }
         for (style, line) in self.notes() {
             page.push("", Some(style), &line, 2);
@@ -86,7 +89,7 @@ impl PlanText<'_> {
         let cells = summary.cells().into_iter().map(|cell| {
             json!({
                 "verdict": cell.verdict.as_str(), "type": some(&cell.action_type),
-                "status": some(&cell.status), "reason": some(&cell.reason), "rows": cell.rows,
+                "status": some(&cell.status), "requestor": some(&cell.requestor), "reason": some(&cell.reason), "rows": cell.rows,
                 "follow_up": cell.follow_up.map(FollowUp::as_str), "names": cell.names, "more_names": cell.more,
             })
         });
@@ -168,10 +171,12 @@ impl PlanText<'_> {
                 fact(None, "requested by", requestors);
             }
         }
-        if let (Some(oldest), Some(newest)) = (summary.oldest, summary.newest) {
+        let is_release = summary.operation() == Operation::Release;
+        // A release has a table of its machines.
+        if let (Some(oldest), Some(newest), false) = (summary.oldest, summary.newest, is_release) {
             fact(None, "created", self.span(oldest, newest));
         }
-        if let Some(machines) = machines(summary) {
+        if let (Some(machines), false) = (machines(summary), is_release) {
             fact(None, "machines", machines);
         }
         if let Some(words) = self.unknown_states() {
@@ -323,6 +328,55 @@ impl PlanText<'_> {
         lines
     }
 
+    /// Returns a release's machines, by what becomes of them and who isolated them.
+    fn machine_table(&self, width: u16) -> String {
+        let zone = zone_name(self.now, self.zone);
+        let time = |at| day_time(at, self.now, self.zone);
+        let mut table = Table::new();
+        table.right = &[4];
+        table.indent = LABEL;
+        let first = " ".repeat(LABEL - 2);
+        let isolated = format!("isolated ({zone})");
+        table.row([first.as_str(), "state", "requestor", &isolated, "machines"]);
+        for cell in self.summary.cells() {
+            let state = match ActionType::parse(&cell.action_type) {
+                _ if cell.verdict == Verdict::Settled(Outcome::AlreadyReleased) => "released",
+                ActionType::Unisolate => "isolated",
+                ActionType::UnrestrictCodeExecution => "restricted",
+                _ => "-",
+            };
+            let requestor = match cell.requestor.as_str() {
+                "" => "-".to_owned(),
+                requestor => short_name(requestor),
+            };
+            let created = cell
+                .created
+                .map(|(oldest, newest)| (time(oldest), time(newest)));
+            let cells = [
+                self.verdict(cell),
+                state.to_owned(),
+                requestor,
+                match created {
+                    None => "-".to_owned(),
+                    Some((oldest, newest)) if oldest == newest => oldest,
+                    Some((oldest, newest)) => format!("{oldest} to {newest}"),
+                },
+                Number(cell.rows).to_string(),
+            ];
+            table.noted(cells, self.note(cell));
+        }
+        let total = Number(self.summary.rows).to_string();
+        table.row(["total", "", "", "", &total]);
+        table.render(width.into(), "")
+    }
+
+    fn verdict(&self, cell: &PlanCell) -> String {
+        match cell.verdict {
+            Verdict::Send => format!("will {}", self.summary.operation()),
+            verdict => verdict.as_str().replace('_', " "),
+        }
+    }
+
     fn table(&self, width: u16) -> String {
         let mut table = Table::new();
         table.right = &[3];
@@ -336,10 +390,7 @@ impl PlanText<'_> {
         table.row([first.as_str(), "type", "status", "actions"]);
         for cell in self.summary.cells() {
             let cells = [
-                match cell.verdict {
-                    Verdict::Send => format!("will {}", self.summary.operation()),
-                    verdict => verdict.as_str().replace('_', " "),
-                },
+                self.verdict(cell),
                 word(&cell.action_type),
                 word(&cell.status),
                 Number(cell.rows).to_string(),

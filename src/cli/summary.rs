@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{FollowUp, Outcome, RunId};
+use crate::model::{FollowUp, Operation, Outcome, RunId};
 use crate::report::{AcceptedPolicy, Severity, left, meaning};
 
 use super::hint::{ForwardedFlags, Hint};
@@ -18,6 +18,7 @@ use super::text::{Count, Number, Span, stopped, visible};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) run: RunId,
+    pub(super) operation: Operation,
     /// Whether the run used the sandbox; the first line says so.
     pub(super) sandbox: bool,
     /// Whether the input ended early, so that rows may be missing.
@@ -61,10 +62,13 @@ impl Summary {
             lines.push(("", Style::Warning, stopped(stop)));
         }
         if left.is_empty() {
+            let stays = self.stays();
             let (style, what) = if self.is_input_cut {
                 (Style::Warning, "part of the input was not read")
             } else if self.outcomes.values().all(|&count| count == 0) {
                 (Style::Warning, "nothing was sent: there are no rows")
+            } else if let Some(stays) = &stays {
+                (Style::Warning, stays.as_str())
             } else if self.all_skipped() {
                 (Style::Warning, "nothing was sent: every row was skipped")
             } else {
@@ -110,6 +114,19 @@ impl Summary {
         }
         self.what_next(&mut page, flags);
         page.text
+    }
+
+    /// Says how many machines a release left as they were.
+    fn stays(&self) -> Option<String> {
+        let skipped = self
+            .outcomes
+            .get(&Outcome::Skipped)
+            .copied()
+            .unwrap_or_default();
+        let is_some = self.operation == Operation::Release && skipped > 0;
+        let verb = if skipped == 1 { "stays" } else { "stay" };
+        let machines = Count::new(skipped, "machine");
+        is_some.then(|| format!("{machines} {verb} isolated or restricted on purpose"))
     }
 
     fn all_skipped(&self) -> bool {
@@ -225,6 +242,7 @@ mod tests {
     fn clean() -> Summary {
         Summary {
             run: run(),
+            operation: Operation::Cancel,
             sandbox: false,
             is_input_cut: false,
             outcomes: BTreeMap::from([(Outcome::Cancelled, 1500), (Outcome::Failed, 0)]),
@@ -330,7 +348,7 @@ mod tests {
                                      completed
          released             3,600  released, confirmed by the
                                      service
-         already released     4,900  somebody else had released them
+         already released     4,900  had already been released
          not found            6,400  no such action in this tenant
          forbidden            8,100  a permission is missing: see
                                      `reason` in the report

@@ -197,8 +197,12 @@ pub struct PlanCell {
     pub verdict: Verdict,
     /// Empty if unknown.
     pub action_type: String,
-    /// Empty if unknown.
+    /// Empty if unknown, and in a release.
     pub status: String,
+    /// In a release, who isolated or restricted the machines.
+    pub requestor: String,
+    /// In a release, when: the oldest and the newest.
+    pub created: Option<(Timestamp, Timestamp)>,
     /// What their reasons have in common; empty if there is none.
     pub reason: String,
     /// The first few different machines, values or positions in files.
@@ -460,13 +464,22 @@ impl PlanSummary {
     }
 
     fn count_cell(&mut self, line: &PlanLine<'_>) {
+        let is_release = self.operation == Operation::Release;
         let mut action_type = line.action_type.unwrap_or_default();
-        let mut status = line.status.unwrap_or_default();
+        let mut status = line.status.filter(|_| !is_release).unwrap_or_default();
+        // Of a machine that was released, the record is the release's.
+        let is_record_ours = line.verdict != Verdict::Settled(Outcome::AlreadyReleased);
+        let (requestor, created) = if is_release && is_record_ours {
+            (line.requestor.unwrap_or_default(), line.created_at)
+        } else {
+            ("", None)
+        };
         let (mut reason, detail) = line.shared_reason();
         let is_it = |cell: &PlanCell, action_type: &str, status: &str, reason: &str| {
             cell.verdict == line.verdict
                 && cell.action_type == action_type
                 && cell.status == status
+                && cell.requestor == requestor
                 && cell.reason == reason
                 && cell.follow_up == line.follow_up
         };
@@ -486,6 +499,8 @@ impl PlanSummary {
                     verdict: line.verdict,
                     action_type: action_type.to_owned(),
                     status: status.to_owned(),
+                    requestor: requestor.to_owned(),
+                    created: None,
                     reason: reason.to_owned(),
                     names: Vec::new(),
                     more: 0,
@@ -499,7 +514,16 @@ impl PlanSummary {
             return;
         };
         cell.rows += 1;
+        if let Some(at) = created {
+            let (oldest, newest) = cell.created.unwrap_or((at, at));
+            cell.created = Some((oldest.min(at), newest.max(at)));
+        }
         match (line.verdict, detail) {
+            _ if is_release => {
+                if let Some(machine) = line.machine() {
+                    cell.name(machine);
+                }
+            }
             (Verdict::Settled(Outcome::Skipped), Some(detail)) => cell.name(detail),
             // These are fixed in the file, so name the position.
             (Verdict::Settled(Outcome::Invalid | Outcome::Duplicate | Outcome::NotFound), _) => {

@@ -368,7 +368,7 @@ fn short_meaning(outcome: Outcome) -> &'static str {
         Outcome::AlreadyFinal => "had already ended",
         Outcome::TooLate => "accepted, but the action had completed",
         Outcome::Released => "released, confirmed by the service",
-        Outcome::AlreadyReleased => "somebody else had released them",
+        Outcome::AlreadyReleased => "had already been released",
         Outcome::NotFound => "no such action in this tenant",
         Outcome::Forbidden => "a permission is missing: see `reason` in the report",
         Outcome::Skipped => "protected type, excluded, not selected or settled before",

@@ -142,7 +142,7 @@ fn machines_that_somebody_else_isolated_too_need_no_release() {
         said.starts_with("3 machines are isolated now and need release\n"),
         "{said}"
     );
-    let lines = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines = on_one_line(&said);
     for kept in [
         "kept: 1 machine isolated earlier by ana@contoso.example, not released since: ws-002",
         "kept: 1 machine isolated again by ana@contoso.example: ws-003",
@@ -172,6 +172,71 @@ fn machines_that_somebody_else_isolated_too_need_no_release() {
     let plan = format!("release {run} --dry-run --format json");
     let plan: serde_json::Value = serde_json::from_str(&place.run(&plan).exits(0).stdout).unwrap();
     assert_eq!((&plan["send"], &plan["rows"]), (&3.into(), &5.into()));
+}
+
+/// A text as one line, however it was wrapped.
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_release_says_what_stays_isolated_and_why() {
+    let place = Place::with(|settings| settings.releases = SandboxRelease::default());
+    let sandbox = place.sandbox();
+    for number in 1..=9 {
+        sandbox.add(action(number, number, "Isolate", "soc-bot", 60));
+    }
+    place.write_ids("wave.txt", 1..=9);
+    place.write("keep.txt", "ws-009\n");
+    place
+        .run("run wave.txt --yes --exclude-from keep.txt")
+        .exits(3);
+    let run = place.run_id();
+    for number in 1..=4 {
+        sandbox.add(action(OTHERS + number, number, "Isolate", "ana", 90));
+    }
+    sandbox.add(action(OTHERS + 5, 5, "Unisolate", "bob", 5));
+    sandbox.add(action(OTHERS + 6, 6, "Unisolate", "bob", 4));
+    // The run had excluded that machine already, so it's no row of the release.
+    place.write("more.txt", "ws-009\nws-007\n");
+    let plan = format!("release {run} --exclude-from more.txt --quota 50/1m --dry-run");
+    let plan = place.run(&plan).exits(0);
+    let text = on_one_line(&plan.stdout);
+    for line in [
+        "requestor isolated (UTC) machines",
+        "will release isolated soc-bot",
+        "isolated earlier by ana, not released since: ws-001.contoso.example, ws-002.contoso.example, \
+         ws-003.contoso.example and 1 more",
+        "released by bob: ws-005.contoso.example, ws-006.contoso.example",
+        "excluded by the exclusion files: ws-007.contoso.example",
+    ] {
+        assert!(text.contains(line), "{line}: {}", plan.stdout);
+    }
+    assert!(!text.contains("Succeeded") && !text.contains("matches nothing"));
+    let id = plan.stdout.split("plan ").nth(1).unwrap();
+    let id = id.split_whitespace().next().unwrap();
+    let done = place
+        .run(&format!("release {run} --yes --plan {id}"))
+        .exits(0);
+    let said = on_one_line(&done.stdout);
+    assert!(
+        said.starts_with("5 machines stay isolated or restricted on purpose"),
+        "{}",
+        done.stdout
+    );
+    for line in [
+        "1 machine excluded by the exclusion files: ws-007.contoso.example",
+        "4 machines isolated earlier by ana, not released since: ws-001.contoso.example, ",
+        "already released 2 had already been released",
+        &format!("release {run} --dry-run"),
+    ] {
+        assert!(said.contains(line), "{line}: {}", done.stdout);
+    }
+    assert!(!said.contains("matches nothing"), "{}", done.stdout);
+    // What is left of the wave is nobody's mistake by now.
+    let again = place.run(&format!("release {run} --dry-run")).exits(0);
+    let by_us = on_one_line(&again.stdout);
+    assert!(!by_us.contains("somebody else"), "{}", again.stdout);
 }
 
 #[test]

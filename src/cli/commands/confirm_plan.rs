@@ -21,9 +21,9 @@ use crate::engine::core::StopReason;
 use crate::engine::{
     Intake, Permissions, PlanId, PlanSummary, Planner, RunParts, Verdict, look_over, plan,
 };
-use crate::model::{Moment, Operation, RunId};
+use crate::model::{ActionId, ExclusionMatches, Moment, Operation, RunId};
 use crate::report::PlanWriter;
-use crate::store::{Record, RunState};
+use crate::store::{Record, RunState, StoreError};
 
 use super::prepared_run::{PreparedRun, core_settings, say};
 use super::quota::QuotaUsage;
@@ -85,7 +85,7 @@ impl PreparedRun {
     ) -> Result<Option<PlanId>, Failure> {
         let reads = self.plan(stop).await?;
         let approved = self.config.approved();
-        let mut summary = self.empty_summary();
+        let mut summary = self.empty_summary()?;
         if approved.is_some() {
             summary = summary.with_named_id();
         }
@@ -151,14 +151,43 @@ impl PreparedRun {
     }
 
     /// With several tenants, each row names its own.
-    fn empty_summary(&self) -> PlanSummary {
+    fn empty_summary(&self) -> Result<PlanSummary, StoreError> {
         let tenant = match self.lanes.all.as_slice() {
             [lane] => Some(lane.identity.true_tenant()),
             _ => None,
         };
         let config = &self.config;
-        PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
-            .of(config.operation)
+        let mut summary = PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
+            .of(config.operation);
+        summary.exclusions = self.exclusion_matches()?;
+        Ok(summary)
+    }
+
+    /// Starts to match the exclusions. Those of a release may have matched in the run that found the machines.
+    pub(super) fn exclusion_matches(&self) -> Result<ExclusionMatches, StoreError> {
+        let mut matches = ExclusionMatches::of(self.config.exclude.clone());
+        let released = self.released.filter(|_| !self.config.exclude.is_empty());
+        if let Some(released) = released {
+            self.match_rows(released, &mut matches)?;
+        }
+        Ok(matches)
+    }
+
+    pub(super) fn match_rows(
+        &self,
+        run: RunId,
+        matches: &mut ExclusionMatches,
+    ) -> Result<(), StoreError> {
+        for row in self.store.reader()?.report_rows(run)? {
+            let row = row?;
+            let id = ActionId::parse(&row.action_id).ok();
+            matches.add(
+                id,
+                row.machine_id.as_deref(),
+                row.computer_dns_name.as_deref(),
+            );
+        }
+        Ok(())
     }
 
     /// Journals the rest of the input and reads the rows' states: all of them if the plan is bounded, approved or a
@@ -254,7 +283,7 @@ impl PreparedRun {
         self.store.write(records).await?;
         let command = NextCommand::ReleasePlan(released, plan);
         let hint = Hint::Command(
-            "to send this plan, or what is left of it by then".to_owned(),
+            "to send this plan with these settings, or what is left of it by then".to_owned(),
             command,
         );
         say(&self.progress, &hint.render(&self.flags));
@@ -268,7 +297,7 @@ impl PreparedRun {
         format: PlanFormat,
         reads: u64,
     ) -> Result<(Option<PlanId>, RunExit), Failure> {
-        let (summary, _) = look_over(&self.store, self.id, self.empty_summary())?;
+        let (summary, _) = look_over(&self.store, self.id, self.empty_summary()?)?;
         let plan = (summary.send > 0).then(|| summary.id());
         let now = self.clock.now();
         let (milestones, permissions, token_ends) = self.forecast(&summary, now).await?;

@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, RunEnd, Skips};
 use crate::model::{
-    ActionId, ActionType, Count, ExclusionMatches, FollowUp, FollowUpRow, LaneId, LaterActivity,
-    Moment, Outcome, Standing,
+    ActionType, Count, FollowUp, FollowUpRow, LaneId, LaterActivity, Moment, Outcome, Standing,
 };
 use crate::report::{AcceptedPolicy, Delivery, ReportTarget, left, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
@@ -102,6 +101,10 @@ impl PreparedRun {
             Vec::new()
         });
         notes.extend(machines.blind_spot);
+        let stays = self.skipped_lines().unwrap_or_else(|error| {
+            unwritten.push(error.into());
+            Vec::new()
+        });
         let needs_work = |row: &&FollowUpRow| row.needs.iter().any(|need| need.is_work());
         let machines_left = machines.rows.iter().filter(needs_work).count();
         if let Some(mut metrics) = metrics {
@@ -120,9 +123,11 @@ impl PreparedRun {
             skipped,
             follow_ups,
             machines_left: machines_left as u64,
+            operation: self.config.operation,
             left_alone: [
                 kept_lines(&machines.rows),
                 excluded_lines(&machines.excluded),
+                stays,
             ]
             .concat(),
             elapsed: now.uptime.since(started.uptime),
@@ -279,17 +284,25 @@ impl PreparedRun {
         if self.config.exclude.is_empty() {
             return Ok(Vec::new());
         }
-        let mut matches = ExclusionMatches::of(self.config.exclude.clone());
-        for row in self.store.reader()?.report_rows(self.id)? {
-            let row = row?;
-            let id = ActionId::parse(&row.action_id).ok();
-            matches.add(
-                id,
-                row.machine_id.as_deref(),
-                row.computer_dns_name.as_deref(),
-            );
-        }
+        let mut matches = self.exclusion_matches()?;
+        self.match_rows(self.id, &mut matches)?;
         Ok(unmatched_note(&matches, true).into_iter().collect())
+    }
+
+    /// Says which machines a release left isolated or restricted, and why.
+    fn skipped_lines(&self) -> Result<Vec<String>, StoreError> {
+        let mut skipped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        if self.released.is_some() {
+            for row in self.store.reader()?.report_rows(self.id)? {
+                let row = row?;
+                if row.outcome == Outcome::Skipped {
+                    let why = row.reason.split(": ").next().unwrap_or_default().to_owned();
+                    let name = row.computer_dns_name.or(row.machine_id);
+                    skipped.entry(why).or_default().extend(name);
+                }
+            }
+        }
+        Ok(by_reason("", skipped))
     }
 
     /// Returns the first report that can be an input.
@@ -366,6 +379,12 @@ impl PreparedRun {
             ));
         }
         let count = |outcome| outcomes.get(&outcome).copied().unwrap_or_default();
+        if let (Some(released), true) = (self.released, count(Outcome::Skipped) > 0) {
+            steps.push(step(
+                "to see later which of these machines may be released by then",
+                NextCommand::ReleaseDryRun(released),
+            ));
+        }
         if count(Outcome::Forbidden) > 0 {
             let why = "grant the permission that the `forbidden` rows name, then get a new token";
             steps.push(if self.lanes.names.are_several() {
@@ -396,7 +415,7 @@ impl PreparedRun {
 
 /// Names the machines that stay isolated or restricted because of somebody else, grouped by who.
 fn kept_lines(rows: &[FollowUpRow]) -> Vec<String> {
-    let mut kept: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut kept: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in rows
         .iter()
         .filter(|row| row.needs.contains(&FollowUp::Keep))
@@ -407,28 +426,29 @@ fn kept_lines(rows: &[FollowUpRow]) -> Vec<String> {
         });
         let who = who.and_then(|who| who.rsplit_once(": "));
         let who = who.map_or("isolated or restricted by somebody else", |(who, _)| who);
-        let name = row.computer_dns_name.as_deref();
-        let name = name.or(row.machine_id.as_deref()).unwrap_or("-");
-        kept.entry(who.to_owned()).or_default().push(name);
+        let name = row.computer_dns_name.clone().or(row.machine_id.clone());
+        kept.entry(who.to_owned()).or_default().extend(name);
     }
-    let mut kept: Vec<_> = kept.into_iter().collect();
-    kept.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
-    let others = kept.split_off(kept.len().min(REASONS_SHOWN));
-    let machines = |count: usize| Count::new(count as u64, "machine");
-    let kept = kept.into_iter();
-    let mut lines: Vec<_> = kept
-        .map(|(who, names)| {
-            format!(
-                "kept: {} {who}: {}",
-                machines(names.len()),
-                first_of(&names)
-            )
+    by_reason("kept: ", kept)
+}
+
+/// Names the first machines of the reasons that have the most, one line each.
+fn by_reason(before: &str, machines: BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let mut reasons: Vec<_> = machines.into_iter().collect();
+    reasons.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    let others = reasons.split_off(reasons.len().min(REASONS_SHOWN));
+    let count = |machines: usize| Count::new(machines as u64, "machine");
+    let mut lines: Vec<_> = reasons
+        .iter()
+        .map(|(why, names)| {
+            let first: Vec<_> = names.iter().map(String::as_str).collect();
+            format!("{before}{} {why}: {}", count(names.len()), first_of(&first))
         })
         .collect();
     if !others.is_empty() {
-        let others = machines(others.iter().map(|(_, names)| names.len()).sum());
+        let others = count(others.iter().map(|(_, names)| names.len()).sum());
         lines.push(format!(
-            "kept: {others} isolated or restricted by others; see `reason` in the report"
+            "{before}{others} for other reasons; see `reason` in the report"
         ));
     }
     lines

@@ -212,16 +212,12 @@ pub(super) fn of_record(operation: Operation, row: &Row, outcome: Outcome) -> St
 }
 
 fn of_release(record: Option<&MachineAction>) -> String {
-    let mut text = "it was released".to_owned();
-    let Some(record) = record else { return text };
-    if let Some(requestor) = &record.requestor {
-        text.push_str(" by ");
-        text.push_str(requestor);
+    let by = record.and_then(|record| record.requestor.as_deref());
+    let by = by.unwrap_or("somebody unknown");
+    match record.and_then(|record| record.created_at) {
+        Some(at) => format!("released by {by}: {at:.0}"),
+        None => format!("released by {by}"),
     }
-    if let Some(at) = record.created_at {
-        text = format!("{text}, by an action of {at}");
-    }
-    text
 }
 
 /// For a cancel that left before its record showed that it should not.
