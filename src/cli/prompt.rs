@@ -84,8 +84,8 @@ impl From<Refusal> for Failure {
                 vec!["narrow the selection, or allow more with --max-actions".to_owned()]
             }
             Refusal::OtherPlan { .. } => vec![
-                "an action, a comment or the tenant is another one than in the approved plan; look at the plan with --dry-run, \
-                 and have its new id approved"
+                "since the approval, an action, a comment or the tenant has changed: look at the plan with --dry-run and have its \
+                 new id approved"
                     .to_owned(),
                 "a file written by `preview --format csv` keeps its id while its actions end".to_owned(),
             ],
