@@ -240,6 +240,47 @@ fn a_release_says_what_stays_isolated_and_why() {
 }
 
 #[test]
+fn a_plan_is_shown_again_and_a_short_id_means_the_run_that_found_the_machines() {
+    let (place, run) = wave(2, "", Latency::NONE);
+    let plan = place
+        .run(&format!("release {run} --dry-run --format json"))
+        .exits(0);
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    let id = plan["plan"].as_str().unwrap();
+    let planned = place.run_id();
+    let shown = place.run(&format!("runs show {planned}")).exits(0).stdout;
+    let text = on_one_line(&shown);
+    for part in [
+        format!("2 machines to release · plan {id}"),
+        "will release isolated soc-bot".to_owned(),
+        "ws-001.contoso.example, ws-002.contoso.example".to_owned(),
+        format!("mde-cancel release {run} --yes --plan {id}"),
+    ] {
+        assert!(text.contains(&part), "{part}: {shown}");
+    }
+    assert!(!text.contains("resume"), "{shown}");
+    let shown = place
+        .run(&format!("runs show {planned} --format json"))
+        .exits(0);
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown["plan"], id);
+    // Both ids begin with the time.
+    let short = &run[..6];
+    assert!(planned.starts_with(short));
+    let refused = place.run(&format!("runs show {short}")).exits(2).stderr;
+    for part in [
+        format!("{run}: a run"),
+        format!("{planned}: a release plan"),
+    ] {
+        assert!(refused.contains(&part), "{part}: {refused}");
+    }
+    place.run(&format!("release {short} --dry-run")).exits(0);
+    // The plan is no unfinished run.
+    let refused = place.run("resume").exits(2).stderr;
+    assert!(refused.contains("is a plan"), "{refused}");
+}
+
+#[test]
 fn whose_isolations_were_the_mistake_must_be_said_where_there_are_several() {
     let (place, run) = wave(2, "", Latency::NONE);
     place.sandbox().add(action(3, 3, "Isolate", "ana", 60));

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::failure::Failure;
 use crate::cli::hint::{Hint, NextCommand};
-use crate::cli::text::{Count, Span};
+use crate::cli::text::{Count, Span, local_zone};
 use crate::input::Input;
 use crate::model::Operation;
 use crate::store::{Reader, RunRecord, RunState, StoreError};
@@ -47,7 +47,20 @@ impl RunEntry {
     pub(super) fn is_plan(&self) -> bool {
         let record = &self.record;
         let is_release = record.operation == Operation::Release;
-        is_release && record.state == RunState::Stopped && !record.is_confirmed
+        is_release && !self.is_finished() && !record.is_live() && !record.is_confirmed
+    }
+
+    /// Says which run it is among several.
+    fn description(&self) -> String {
+        let record = &self.record;
+        let kind = match record.operation {
+            Operation::Release if self.is_plan() => "release plan",
+            Operation::Release => "release",
+            Operation::Cancel if self.is_sandbox => "sandbox run",
+            Operation::Cancel => "run",
+        };
+        let started = local_time(record.begun.created, &local_zone());
+        format!("{}: a {kind}, started {started}", record.begun.id)
     }
 
     /// Returns the state folder in which the run is found by id.
@@ -118,18 +131,38 @@ fn runs_of(folder: &Path, is_sandbox: bool) -> Result<Vec<RunEntry>, StoreError>
 
 /// Finds the run whose id starts with `text`.
 pub(super) fn named(state_dir: &Path, text: &str) -> Result<RunEntry, Failure> {
+    one_named(state_dir, text, |_| true)
+}
+
+/// The same; of several, the one that cancels is meant.
+pub(super) fn cancelling(state_dir: &Path, text: &str) -> Result<RunEntry, Failure> {
+    one_named(state_dir, text, |run| {
+        run.record.operation == Operation::Cancel
+    })
+}
+
+fn one_named(
+    state_dir: &Path,
+    text: &str,
+    is_meant: impl Fn(&RunEntry) -> bool,
+) -> Result<RunEntry, Failure> {
     let wanted = text.trim().to_ascii_lowercase();
     let RunList { mut runs, fault } = list_runs(state_dir)?;
     runs.retain(|run| !wanted.is_empty() && run.record.begun.id.to_string().starts_with(&wanted));
+    if runs.len() > 1 && runs.iter().any(&is_meant) {
+        runs.retain(is_meant);
+    }
+    if runs.len() > 1 {
+        let many = format!("{} runs have an id that begins with `{wanted}`", runs.len());
+        let named = runs.iter().take(SHOWN);
+        let failure = named.fold(refuse(many), |it, run| it.hint(run.description()));
+        return Err(see_runs(failure));
+    }
     let dir = state_dir.display();
-    match (runs.pop(), runs.len(), fault) {
-        (Some(run), 0, _) => Ok(run),
-        (Some(_), more, _) => Err(see_runs(refuse(format!(
-            "{} runs have an id that begins with `{wanted}`",
-            more + 1
-        )))),
-        (None, _, Some(fault)) => Err(fault.into()),
-        (None, _, None) => Err(see_runs(refuse(format!(
+    match (runs.pop(), fault) {
+        (Some(run), _) => Ok(run),
+        (None, Some(fault)) => Err(fault.into()),
+        (None, None) => Err(see_runs(refuse(format!(
             "no run in {dir} has an id that begins with `{wanted}`"
         )))),
     }

@@ -50,7 +50,7 @@ pub async fn release(
     flags: &ForwardedFlags,
 ) -> Result<RunExit, Failure> {
     let state_dir = context.state_dir()?;
-    let past = find_run::named(&state_dir, &args.run)?;
+    let past = find_run::cancelling(&state_dir, &args.run)?;
     let released = past.record.begun.id;
     if args.sandbox && !past.is_sandbox {
         let error =

@@ -22,8 +22,8 @@ use crate::cli::terminal::{OutputStyle, print};
 use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    Beyond, Intake, LaneNames, LaneShare, LaneShares, PlanId, PlanSummary, Planner, Precheck,
-    look_over, recall,
+    Beyond, Intake, LaneNames, LaneShare, LaneShares, PlanId, PlanLine, PlanSummary, Planner,
+    Precheck, recall,
 };
 use crate::input::{Input, InputCheckpoint, InputSettings, OpenInput, open_from};
 use crate::model::{Operation, RunId, SEVERAL, Scope, UNNAMED};
@@ -190,6 +190,19 @@ pub(super) async fn go_on(
     Box::pin(run.execute(stop)).await
 }
 
+/// Counts what is left of a run, from the journal alone.
+pub(super) fn plan_of(past: &RunEntry, config: &RunConfig) -> Result<PlanSummary, Failure> {
+    let begun = &past.record.begun;
+    let is_single = config.tenants.is_empty();
+    let tenant = is_single.then(|| begun.tenant.to_lowercase());
+    let mut summary = PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
+        .of(config.operation);
+    for row in past.reader()?.report_rows(begun.id)? {
+        summary.add(&PlanLine::of(&row?));
+    }
+    Ok(summary)
+}
+
 /// Prints the plan of what is left, from the journal alone.
 async fn show_what_is_left(
     past: &RunEntry,
@@ -199,13 +212,7 @@ async fn show_what_is_left(
     let begun = &past.record.begun;
     let config = RunConfig::from_json(&begun.settings).map_err(Failure::refused)?;
     let store = open_store(&past.state_dir, config.retry().timeout_grace, clock)?;
-    let tenant = config
-        .tenants
-        .is_empty()
-        .then(|| begun.tenant.to_lowercase());
-    let summary = PlanSummary::new(tenant, config.comment.clone(), config.exclude.clone())
-        .of(config.operation);
-    let (summary, _) = look_over(&store, begun.id, summary)?;
+    let summary = plan_of(past, &config)?;
     let now = clock.now();
     let scope = Scope {
         cloud: begun.cloud.clone(),

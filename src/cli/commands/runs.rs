@@ -12,17 +12,21 @@ use jiff::tz::TimeZone;
 use crate::cli::args::{RemoveArgs, RunsArgs, RunsCommand, ShowArgs, TableFormat};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
+use crate::cli::plan_text::PlanText;
 use crate::cli::run_config::RunConfig;
-use crate::cli::terminal::{ask, print};
+use crate::cli::terminal::{Color, ask, print, stdout_width};
 use crate::cli::text::{Count, Number, local_zone, stopped, visible};
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::{FollowUp, Operation, Outcome};
+use crate::engine::{PlanId, Precheck};
+use crate::model::{ExclusionList, FollowUp, Operation, Outcome};
 use crate::retry::RetrySettings;
 use crate::store::{RunState, StoreError};
 
 use super::find_run::{self, RunEntry, RunList};
 use super::prepared_run::open_store;
+use super::release::released_by;
 use super::reports::follow_ups;
+use super::resume::plan_of;
 use super::sandbox::snapshot_file;
 use super::selection::{described, is_selection};
 
@@ -198,12 +202,49 @@ fn details(run: &RunEntry, zone: &TimeZone, flags: &ForwardedFlags) -> Result<St
         .iter()
         .map(|(name, text)| format!("{name:width$}  {}\n", visible(text)));
     let mut text: String = lines.collect();
-    if !run.is_finished() && !record.is_live() {
-        let command = NextCommand::Resume(begun.id);
-        let hint = Hint::Command("to continue".to_owned(), command).render(flags);
-        text.extend([visible(&hint).as_ref(), "\n"]);
+    let plan = record.plan.as_deref().and_then(PlanId::parse);
+    let hint = match (released_by(record), plan) {
+        (Some(released), Some(plan)) if run.is_plan() => {
+            text.push('\n');
+            text.push_str(&plan_text(run, zone)?);
+            let command = NextCommand::ReleasePlan(released, plan);
+            Some(Hint::Command(
+                "to agree to this plan and send it".to_owned(),
+                command,
+            ))
+        }
+        _ if run.is_finished() || record.is_live() => None,
+        _ => Some(Hint::Command(
+            "to continue".to_owned(),
+            NextCommand::Resume(begun.id),
+        )),
+    };
+    if let Some(hint) = hint {
+        text.extend([visible(&hint.render(flags)).as_ref(), "\n"]);
     }
     Ok(text)
+}
+
+/// Returns a plan as it was made.
+fn plan_text(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
+    let config = RunConfig::from_json(&run.record.begun.settings).map_err(Failure::refused)?;
+    // What they match was said when the plan was made.
+    let exclude = ExclusionList::default();
+    let summary = plan_of(run, &RunConfig { exclude, ..config })?;
+    let text = PlanText {
+        summary: &summary,
+        milestones: &[],
+        precheck: Precheck::ReadFirst,
+        reads: 0,
+        knows_later_actions: true,
+        permissions: None,
+        token_ends: None,
+        place: &[],
+        notes: &[],
+        now: SystemClock::new().now().wall,
+        zone,
+    };
+    Ok(text.render(stdout_width(), Color::Plain))
 }
 
 fn json(run: &RunEntry) -> Result<serde_json::Value, Failure> {
@@ -222,6 +263,7 @@ fn json(run: &RunEntry) -> Result<serde_json::Value, Failure> {
         "ended": record.ended_at,
         "state": record.standing().as_str(),
         "reason": record.reason,
+        "plan": record.plan,
         "exit": record.exit_code,
         "sandbox": run.is_sandbox,
         "tenant": record.begun.tenant,
