@@ -1,4 +1,4 @@
-//! File identity and lock holders.
+//! File identity, lock holders, and files that other programs have open.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,24 @@ fn canonical(path: &Path) -> PathBuf {
     there
         .or_else(beside)
         .unwrap_or_else(|| path.components().collect())
+}
+
+/// Returns whether another program keeps a file from being replaced by having it open, as Excel does on Windows.
+pub fn is_held_open(path: &Path) -> bool {
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt as _;
+        // Replacing a file needs the right to delete it, which every program that has it open must share.
+        const DELETE: u32 = 0x0001_0000;
+        const SHARING_VIOLATION: i32 = 32;
+        let opened = std::fs::OpenOptions::new().access_mode(DELETE).open(path);
+        opened.is_err_and(|error| error.raw_os_error() == Some(SHARING_VIOLATION))
+    }
+    #[cfg(not(windows))]
+    {
+        drop(path.components());
+        false
+    }
 }
 
 /// Names the other processes that hold a write lock on one of `paths`, for messages. Linux only; empty elsewhere.

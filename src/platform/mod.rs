@@ -9,7 +9,7 @@ mod private_file;
 mod signals;
 mod terminal;
 
-pub use file_identity::{FileIdentity, file_identity, is_same_file, lock_holders};
+pub use file_identity::{FileIdentity, file_identity, is_held_open, is_same_file, lock_holders};
 pub use folders::{default_config_dir, default_state_dir, unreliable_file_system};
 pub use names::{host_name, user_name};
 pub use private_file::{

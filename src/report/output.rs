@@ -49,6 +49,8 @@ pub enum TargetError {
     NotRegular { path: PathBuf },
     #[error("report {} exists and is read-only", .path.display())]
     ReadOnly { path: PathBuf },
+    #[error("report {} cannot be replaced: another program has it open", .path.display())]
+    HeldOpen { path: PathBuf },
     #[error("report {} cannot be put in place", .path.display())]
     Replace { path: PathBuf, source: io::Error },
     #[error("report {} cannot be written: cannot create a file in folder {}", .path.display(), .folder.display())]
@@ -224,9 +226,13 @@ pub(super) fn replace<T, E: Error + 'static>(
             source,
         })?
     };
-    put_at(temporary, path, earlier).map_err(|source| TargetError::Replace {
-        path: path.to_owned(),
-        source,
+    put_at(temporary, path, earlier).map_err(|source| {
+        let path = path.to_owned();
+        if platform::is_held_open(&path) {
+            TargetError::HeldOpen { path }
+        } else {
+            TargetError::Replace { path, source }
+        }
     })?;
     Ok(filled)
 }

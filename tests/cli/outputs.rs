@@ -204,8 +204,71 @@ fn a_file_that_is_not_ours_stays_and_the_report_is_written_beside_it() {
     }
     let words = "run ids.txt --sandbox --metrics-file m.prom";
     let told = run(folder.path(), words).exits(2).stderr;
-    let what = "m.prom exists and is not a metrics file of mde-cancel";
+    let what = "m.prom is not a metrics file of mde-cancel";
     assert!(told.contains(what), "{told}");
+}
+
+/// Has a file open as Excel does: others may read it and nothing else.
+#[cfg(windows)]
+fn hold_open(path: &Path) -> fs::File {
+    use std::os::windows::fs::OpenOptionsExt as _;
+    const SHARE_READ: u32 = 1;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).share_mode(SHARE_READ);
+    options.open(path).unwrap()
+}
+
+#[cfg(windows)]
+#[test]
+fn a_report_that_another_program_has_open_stays_and_the_new_one_goes_beside_it() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let words = "run ids.txt --sandbox --input-format lines --report r.csv";
+    run(folder.path(), words).exits(3);
+    let earlier = fs::read(at("r.csv")).unwrap();
+    let held = hold_open(&at("r.csv"));
+    let told = run(folder.path(), words).exits(3).stderr;
+    assert!(
+        told.contains("r.csv is open in another program and is kept; the report is r-"),
+        "{told}"
+    );
+    let of_run = fs::read_dir(folder.path()).unwrap().find(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("r-")
+    });
+    assert!(of_run.is_some());
+    drop(held);
+    assert_eq!(fs::read(at("r.csv")).unwrap(), earlier);
+}
+
+#[cfg(windows)]
+#[test]
+fn a_report_that_is_opened_in_mid_run_costs_exit_code_1_and_is_written_again_elsewhere() {
+    use crate::support::{finish, wait_for};
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("r.csv"), "").unwrap();
+    let words = "run - --sandbox --yes --input-format lines --report r.csv --report r.html";
+    let mut child = command(folder.path(), words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It goes on until its input ends.
+    let input = child.stdin.take().unwrap();
+    wait_for(|| at("r.html").exists());
+    let held = hold_open(&at("r.csv"));
+    drop(input);
+    let told = finish(child).exits(1).stderr;
+    assert!(
+        told.contains("r.csv cannot be replaced: another program has it open"),
+        "{told}"
+    );
+    assert!(told.contains("write it again, to another file"), "{told}");
+    drop(held);
+    run(folder.path(), "report -o r.csv").exits(0);
+    assert!(fs::metadata(at("r.csv")).unwrap().len() > 0);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::cli::hint::{ForwardedFlags, NextCommand};
 use crate::cli::run_config::RunConfig;
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{FollowUp, Outcome, RunId, Standing};
+use crate::platform;
 use crate::quota::Windows;
 use crate::report::{
     AcceptedPolicy, CommandHint, Delivery, FileKind, ReportFormat, ReportSummary, ReportTarget,
@@ -35,13 +36,13 @@ pub(super) struct Outputs {
     /// Where to list the machines that still need work.
     pub(super) follow_up: Option<ReportTarget>,
     pub(super) metrics_file: Option<PathBuf>,
-    /// Notes about outputs written beside files that aren't ours.
+    /// Notes about outputs written beside files that aren't ours or that can't be replaced.
     pub(super) notes: Vec<String>,
 }
 
 impl Outputs {
-    /// Checks that every file can be written. A file that isn't an earlier output of ours is kept, and ours goes beside
-    /// it.
+    /// Checks that every file can be written. A file that isn't an earlier output of ours, or that another program has open,
+    /// is kept, and ours goes beside it.
     pub(super) fn prove(paths: &OutputPaths, run: RunId) -> Result<Self, Failure> {
         let mut outputs = Self::default();
         for path in &paths.reports {
@@ -67,7 +68,8 @@ impl Outputs {
         let Some(place) = target.path() else {
             return Ok(target);
         };
-        if kind.may_replace(place) {
+        let is_held = platform::is_held_open(place);
+        if !is_held && kind.may_replace(place) {
             return Ok(target);
         }
         let beside = beside(path, run);
@@ -76,15 +78,19 @@ impl Outputs {
             FileKind::FollowUps => "follow-up list",
             FileKind::Metrics => "metrics file",
         };
+        let (why, hint) = if is_held {
+            let why = "is open in another program".to_owned();
+            (why, "name another file, or close it there")
+        } else {
+            let why = format!("is not a {what} of mde-cancel");
+            (why, "name another file, or move it away")
+        };
         if kind == FileKind::Metrics || !kind.may_replace(&beside) {
-            let error = anyhow::anyhow!(
-                "{} exists and is not a {what} of mde-cancel",
-                path.display()
-            );
-            return Err(Failure::refused(error).hint("name another file, or move it away"));
+            let error = anyhow::anyhow!("{} {why}", path.display());
+            return Err(Failure::refused(error).hint(hint));
         }
         self.notes.push(format!(
-            "{} is not a {what} of mde-cancel and is kept; the {what} is {}",
+            "{} {why} and is kept; the {what} is {}",
             path.display(),
             beside.display()
         ));
