@@ -44,10 +44,32 @@ pub fn unreliable_file_system(dir: &Path) -> Option<&'static str> {
             _ => None,
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    {
+        // Follows a drive letter to its share.
+        let place = dir.canonicalize().ok()?;
+        is_on_share(&place).then_some("a network share")
+    }
+    #[cfg(target_os = "macos")]
+    {
+        // Of statfs(2): its data is on this machine.
+        const MNT_LOCAL: u32 = 0x1000;
+        let found = rustix::fs::statfs(dir).ok()?;
+        (found.f_flags & MNT_LOCAL == 0).then_some("a network file system")
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
     {
         std::fs::metadata(dir).ok().and(None)
     }
+}
+
+#[cfg(windows)]
+fn is_on_share(path: &Path) -> bool {
+    use std::path::{Component, Prefix};
+    let Some(Component::Prefix(prefix)) = path.components().next() else {
+        return false;
+    };
+    matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
 }
 
 #[cfg(test)]
@@ -58,5 +80,19 @@ mod tests {
     fn a_temporary_folder_is_on_a_reliable_file_system() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(unreliable_file_system(dir.path()), None);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_share_is_told_from_a_disk() {
+        for (path, expected) in [
+            (r"\\server\share\state", true),
+            (r"\\?\UNC\server\share\state", true),
+            (r"\\?\C:\state", false),
+            (r"C:\state", false),
+            ("state", false),
+        ] {
+            assert_eq!(is_on_share(Path::new(path)), expected, "{path}");
+        }
     }
 }
