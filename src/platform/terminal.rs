@@ -33,7 +33,7 @@ pub fn terminal_output() -> io::Result<File> {
     OpenOptions::new().write(true).open(name)
 }
 
-/// Discards unread keystrokes, so that they can't answer a later prompt. Does nothing on Windows.
+/// Discards unread keystrokes, so that they can't answer a later prompt.
 #[cfg(unix)]
 pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
     use rustix::termios::{QueueSelector, isatty, tcflush};
@@ -43,8 +43,13 @@ pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(not(unix))]
+/// Discards unread keystrokes if standard input is the console.
+#[cfg(windows)]
 pub fn forget_typed<T>(_input: T) -> io::Result<()> {
+    // Leaked, because standard input stays open.
+    winsafe::HSTD::GetStdHandle(winsafe::co::STD_HANDLE::INPUT)
+        .and_then(|mut stdin| stdin.leak().FlushConsoleInputBuffer())
+        .ok();
     Ok(())
 }
 

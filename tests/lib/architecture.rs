@@ -44,7 +44,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["cli"]),
     ("tracing_subscriber", &["cli"]),
     ("windows_registry", &["clock"]),
-    ("winsafe", &["clock"]),
+    ("winsafe", &["clock", "platform"]),
 ];
 
 /// Files that may read a clock or sleep, besides `clock.rs`.
