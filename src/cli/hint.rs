@@ -208,7 +208,7 @@ fn quoted_for_windows(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory as _, Parser as _};
+    use clap::CommandFactory as _;
     use uuid::Uuid;
 
     use crate::cli::args::Cli;
@@ -220,24 +220,10 @@ mod tests {
         ForwardedFlags::of(&Cli::command().try_get_matches_from(words).unwrap())
     }
 
-    fn commands() -> Vec<NextCommand> {
-        let run = RunId::new(Uuid::from_u128(7));
-        let file = || PathBuf::from("it's here.csv");
-        vec![
-            NextCommand::Doctor,
-            NextCommand::Report(run, file()),
-            NextCommand::FollowUp(run, file()),
-            NextCommand::Resume(run),
-            NextCommand::ResumeWith(run, "--no-precheck"),
-            NextCommand::ResumeWith(run, "--dry-run"),
-            NextCommand::RunAgain(file()),
-            NextCommand::Runs,
-        ]
-    }
-
     #[cfg(unix)]
     #[test]
     fn every_command_parses_and_leads_to_the_same_state_folder() {
+        use clap::Parser as _;
         let flags = typed(&[
             "--state-dir",
             "it's $HERE\n",
@@ -254,7 +240,18 @@ mod tests {
             "--profile",
             "p,q",
         ]);
-        for command in commands() {
+        let run = RunId::new(Uuid::from_u128(7));
+        let file = || PathBuf::from("it's here.csv");
+        for command in [
+            NextCommand::Doctor,
+            NextCommand::Report(run, file()),
+            NextCommand::FollowUp(run, file()),
+            NextCommand::Resume(run),
+            NextCommand::ResumeWith(run, "--no-precheck"),
+            NextCommand::ResumeWith(run, "--dry-run"),
+            NextCommand::RunAgain(file()),
+            NextCommand::Runs,
+        ] {
             let line = command.render(&flags);
             let words = shlex::split(&line).unwrap();
             let parsed =

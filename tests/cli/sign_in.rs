@@ -366,6 +366,40 @@ fn what_the_azure_cli_complains_of_is_told_with_what_to_do() {
     assert!(told.contains(text), "{told}");
 }
 
+#[cfg(windows)]
+#[test]
+fn az_cmd_is_run_with_few_variables_and_its_token_or_complaint_is_read() {
+    let place = place(1, TokenSettings::default());
+    let token = place.sandbox().token(TENANT, APP);
+    let answer = format!(r#"{{"accessToken":"{token}","expires_on":2000000000}}"#);
+    place.write("answer", answer);
+    // A blank in the folder's name, as in `Program Files`.
+    let bin = place.at("Azure CLI");
+    std::fs::create_dir(&bin).unwrap();
+    let with_az = |script: &str| {
+        std::fs::write(bin.join("az.cmd"), format!("@echo off\r\n{script}\r\n")).unwrap();
+        let mut command = as_app(&place, "doctor --credential azure-cli");
+        command
+            .env("PATH", &bin)
+            .env("USERPROFILE", place.folder.path())
+            .env("MDE_CANCEL_TOKEN", SECRET)
+            .env("GITHUB_TOKEN", SECRET);
+        done(&mut command)
+    };
+    let script = r#"set >"%USERPROFILE%\env"
+echo %* >"%USERPROFILE%\words"
+type "%USERPROFILE%\answer""#;
+    with_az(&script.replace('\n', "\r\n")).exits(0);
+    let seen = place.read("env");
+    assert!(seen.contains("AZURE_CORE_NO_COLOR=1"), "{seen}");
+    assert!(!seen.contains("s3cr3t"), "{seen}");
+    let words = place.read("words");
+    assert!(words.starts_with("account get-access-token"), "{words}");
+    let told = with_az("echo ERROR: Please run az login to setup account.>&2\r\nexit /b 1");
+    let told = told.exits(5).told();
+    assert!(told.contains("run `az login`"), "{told}");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_azure_cli_gets_few_variables_and_no_secret() {

@@ -14,7 +14,7 @@ mod shared;
 pub(crate) use fake_service::{Asked, FakeService};
 pub(crate) use live_sandbox::LiveSandbox;
 pub(crate) use place::{Folder, Place, write_ids};
-pub(crate) use program::{Done, done, finish, kill, program, start, wait_for};
+pub(crate) use program::{Done, done, finish, kill, program, start, stop, wait_for};
 pub(crate) use raw_server::{RawServer, Then, read_head};
 pub(crate) use shared::{
     Told, assert_agrees, most_in_any, new_run, nth_id, tls_config, tls_data, write_config,

@@ -64,6 +64,18 @@ pub(crate) fn finish(child: Child) -> Done {
     Done::of(child.wait_with_output().unwrap())
 }
 
+/// Ends it as SIGTERM does; kills it on Windows, where a test can't send a signal.
+pub(crate) fn stop(child: Child) {
+    #[cfg(unix)]
+    {
+        let process = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        finish(child).exits(4);
+    }
+    #[cfg(not(unix))]
+    kill(child);
+}
+
 pub(crate) fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();

@@ -47,7 +47,6 @@ fn auto_takes_the_first_means_whose_settings_are_there() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn the_azure_cli_is_taken_last_and_only_where_it_is_installed() {
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +58,8 @@ fn the_azure_cli_is_taken_last_and_only_where_it_is_installed() {
         complaint.1.contains("nothing to sign in with"),
         "{complaint:?}"
     );
-    std::fs::write(folder.path().join("az"), "").unwrap();
+    let name = if cfg!(windows) { "az.cmd" } else { "az" };
+    std::fs::write(folder.path().join(name), "").unwrap();
     let choice = typing("run --yes a.csv")
         .variable("PATH", path())
         .connection()

@@ -215,6 +215,23 @@ fn a_file_that_is_removed_or_replaced_in_mid_run_ends_the_writing() {
     }
 }
 
+#[cfg(windows)]
+#[test]
+fn a_file_that_is_in_use_can_neither_be_removed_nor_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    run_of(&store, 2);
+    let other = dir.path().join("other");
+    fs::write(&other, "").unwrap();
+    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+        let path = dir.path().join(name);
+        fs::remove_file(&path).unwrap_err();
+        fs::rename(&path, dir.path().join("aside")).unwrap_err();
+        fs::rename(&other, &path).unwrap_err();
+    }
+    block_on(store.create_run(new_run(2))).unwrap();
+}
+
 #[cfg(unix)]
 #[test]
 fn a_state_folder_that_others_can_enter_is_closed_to_them() {
