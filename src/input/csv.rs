@@ -20,7 +20,7 @@ use super::{InputFormat, InputSettings};
 use super::{RowSink, detect};
 
 /// The possible delimiters; the first wins a tie.
-pub(super) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+pub(super) const DELIMITERS: [u8; 4] = *b",;\t|";
 
 /// Longer records are dropped, as those with too many bytes.
 const MAX_CELLS: usize = 16 * 1024;

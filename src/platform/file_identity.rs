@@ -24,7 +24,7 @@ pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     }
     #[cfg(not(unix))]
     {
-        drop(found);
+        let _ = found;
         Ok(FileIdentity {
             device: 0,
             number: 0,
@@ -69,7 +69,7 @@ pub fn is_held_open(path: &Path) -> bool {
     }
     #[cfg(not(windows))]
     {
-        drop(path.components());
+        let _ = path;
         false
     }
 }
@@ -98,7 +98,7 @@ pub fn lock_holders(paths: &[&Path]) -> Vec<String> {
     }
     #[cfg(not(target_os = "linux"))]
     {
-        drop(paths.iter());
+        let _ = paths;
         Vec::new()
     }
 }

@@ -127,7 +127,7 @@ fn exposure_beside(
     #[cfg(not(unix))]
     {
         // systemd exists only on Unix.
-        drop((found, path, credentials));
+        let _ = (found, path, credentials);
         Ok(None)
     }
 }
@@ -230,7 +230,7 @@ pub fn privacy(path: &Path) -> io::Result<Privacy> {
     }
     #[cfg(not(unix))]
     {
-        drop(found);
+        let _ = found;
         Ok(Privacy::OwnersAlone)
     }
 }
