@@ -32,7 +32,8 @@ const BAD_ROWS: usize = 20;
 /// Kills of one run at most, and of the whole suite where nobody asks for more.
 const KILLS: usize = 20;
 
-/// The longest life of a process in milliseconds, including its start and reading.
+/// The longest life of a process in milliseconds, including its start and reading. `CRASH_LONGEST` replaces it, for slow
+/// starts under wine.
 const LONGEST: u64 = 900;
 
 const CONCURRENCY: usize = 16;
@@ -159,10 +160,11 @@ fn kill_after(mut child: Child, span: Duration) -> Option<ExitStatus> {
     None
 }
 
-/// The requested number of kills, and the first seed.
+/// The requested number of kills, the first seed, and the longest life of a process.
 struct Asked {
     kills: usize,
     seed: u64,
+    longest: u64,
 }
 
 impl Asked {
@@ -173,6 +175,7 @@ impl Asked {
             // Two tests share them.
             kills: kills.div_ceil(2),
             seed: number("CRASH_SEED").map_or(seed, |start| start + seed),
+            longest: number("CRASH_LONGEST").unwrap_or(LONGEST),
         }
     }
 }
@@ -194,7 +197,7 @@ fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&To
         let world = World::new(faults);
         let most = (asked.kills - kills).min(KILLS);
         let other = (company == Company::Another).then(|| world.start("others.csv"));
-        let repeats = crash_and_resume(&world, seed, most);
+        let repeats = crash_and_resume(&world, seed, most, asked.longest);
         kills += repeats.len() - 1;
         let mut told = report(&world, "ids.csv");
         assert_eq!(told.len(), ACTIONS);
@@ -226,7 +229,7 @@ fn kill_and_resume(faults: &str, company: Company, seed: u64, judge: impl Fn(&To
 
 /// Kills at most `most` processes, then lets one run to the end. Returns how many cancels of each process a later one
 /// repeated.
-fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
+fn crash_and_resume(world: &World, seed: u64, most: usize, longest: u64) -> Vec<usize> {
     let mut dice = SmallRng::seed_from_u64(seed);
     let began = Instant::now();
     let mut starts = Vec::new();
@@ -236,7 +239,7 @@ fn crash_and_resume(world: &World, seed: u64, most: usize) -> Vec<usize> {
         if starts.len() > most {
             break child.wait().unwrap();
         }
-        let span = Duration::from_millis(dice.random_range(0..LONGEST));
+        let span = Duration::from_millis(dice.random_range(0..longest));
         if let Some(status) = kill_after(child, span) {
             break status;
         }

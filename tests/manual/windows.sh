@@ -7,11 +7,12 @@
 #   build    builds the program and both test binaries for x86_64-pc-windows-gnu
 #   tests    runs unit tests, tests/lib and tests/cli under wine
 #   inputs   files and pipes as PowerShell writes them: UTF-16, CRLF, #TYPE; and a service over http and https
+#   console  the question and Ctrl-C on a console
 #   kills    ends a run 50 times at random, resumes it, and counts the report's rows
 #
-# Needs Debian, root, debootstrap, wine64 (Debian packages) and a network for packages and crates. ROOT (default
+# Needs Debian, root, debootstrap, wine (Debian packages), python3 and a network for packages and crates. ROOT (default
 # /var/cache/mde-cancel-windows) is where the Debian lies; it is kept for the next time. What it proves is what wine does:
-# no real Windows is asked.
+# no real Windows is asked. Wine 8 delivers neither Ctrl-Break nor a closed console.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD
@@ -33,6 +34,7 @@ mount_into() {
 clean_up() {
   # shellcheck disable=SC2046
   kill $(jobs -p) 2>/dev/null || true
+  rm -f "$build/roots.up"
   wineserver -k 2>/dev/null || true
   for place in "${mounted[@]}"; do umount "$place" || true; done
 }
@@ -40,7 +42,6 @@ trap clean_up EXIT
 
 inside() {
   local certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt} file
-  for place in /proc /dev "$here" "$build"; do mount_into "$place"; done
   for file in /etc/resolv.conf /etc/hosts "$certificates"; do
     mkdir -p "$ROOT/$(dirname "$file")"
     cp -L "$file" "$ROOT/$file"
@@ -61,23 +62,69 @@ chroot_part() {
     { tail -5 "$ROOT.log" >&2; exit 1; }
 }
 
-# Debian 12's wine 8 lacks the library of one function that Rust's standard library needs. Windows and wine 10 have it.
-shim() {
+# Builds what wine needs beside the program:
+# - The library of one function that Rust's standard library needs, which Debian 12's wine 8 lacks. Windows and wine 10 have it.
+# - roots.exe. Wine copies the system's certificates into its registry while it holds a semaphore, which stays taken if the
+#   process is killed; all others then wait for ever. roots.exe has them copied, and makes that semaphore one for many.
+# - ctrl-c.exe EXE ARGUMENT...: starts a program on the same console, sends Ctrl-C once r.html exists, and ends as it does.
+helpers() {
   cat >"$build/shim.c" <<'C'
 #include <windows.h>
 BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
 BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) { return SystemFunction036(data, (ULONG)length); }
 C
-  inside "x86_64-w64-mingw32-gcc -shared -o /build/bcryptprimitives.dll /build/shim.c -ladvapi32"
+  cat >"$build/roots.c" <<'C'
+#include <windows.h>
+#include <wincrypt.h>
+int main(void) {
+  CertCloseStore(CertOpenSystemStoreA(0, "ROOT"), 0);
+  if (!CreateSemaphoreA(NULL, 1000000, 1000000, "crypt32_root_semaphore")) return 1;
+  CloseHandle(CreateFileA("roots.up", GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL));
+  Sleep(INFINITE);
+}
+C
+  cat >"$build/ctrl-c.c" <<'C'
+#include <windows.h>
+#include <string.h>
+int main(int argc, char **argv) {
+  char line[32768] = "";
+  for (int i = 1; i < argc; i++) strcat(strcat(strcat(line, "\""), argv[i]), "\" ");
+  STARTUPINFOA start = {sizeof start};
+  PROCESS_INFORMATION child;
+  DWORD code;
+  if (!CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &child)) return 99;
+  while (GetFileAttributesA("r.html") == INVALID_FILE_ATTRIBUTES)
+    if (WaitForSingleObject(child.hProcess, 20) == WAIT_OBJECT_0) return 98;
+  SetConsoleCtrlHandler(NULL, TRUE);
+  if (!GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0)) return 97;
+  WaitForSingleObject(child.hProcess, INFINITE);
+  GetExitCodeProcess(child.hProcess, &code);
+  return code;
+}
+C
+  inside "x86_64-w64-mingw32-gcc -shared -o /build/bcryptprimitives.dll /build/shim.c -ladvapi32 &&
+    x86_64-w64-mingw32-gcc -o /build/roots.exe /build/roots.c -lcrypt32 &&
+    x86_64-w64-mingw32-gcc -o /build/ctrl-c.exe /build/ctrl-c.c"
   cp "$build/bcryptprimitives.dll" "$out/"
   cp "$build/bcryptprimitives.dll" "$out/deps/"
 }
 
 build_part() {
+  local place
   mkdir -p "$build"
+  # Not in a pipe, where nobody would remember what to unmount.
+  for place in /proc /dev "$here" "$build"; do mount_into "$place"; done
   inside "cargo test --locked --no-run -Zbuild-std=std,panic_abort,test --target $target" 2>&1 | tee "$build/log" | grep -E "^(warning|error)|Executable|Finished" -A6 || true
   grep -q Finished "$build/log"
-  shim
+  helpers
+}
+
+# Starts wine with its certificates, once for all parts.
+start_wine() {
+  [ ! -e "$build/roots.up" ] || return 0
+  wine "$out/mde-cancel.exe" --version >/dev/null 2>&1
+  (cd "$build" && exec wine roots.exe) &
+  until [ -e "$build/roots.up" ]; do sleep 0.2; done
 }
 
 # binary NAME: the newest test binary of that name.
@@ -87,6 +134,7 @@ mde_cancel() { wine "$out/mde-cancel.exe" "$@"; }
 
 tests_part() {
   local name failed=0
+  start_wine
   for name in mde_cancel lib cli; do
     echo "== $name"
     # shellcheck disable=SC2086
@@ -105,8 +153,9 @@ expect() {
 }
 
 inputs_part() {
-  local work url
-  work=$(mktemp -d "$build/inputs.XXXX")
+  local work url file
+  start_wine
+  work=$(mktemp -d "$build/Büro Ost.XXXX")
   cd "$work"
   # As `Export-Csv` of Windows PowerShell 5 writes: UTF-16 with a mark, CRLF, a line with the type.
   {
@@ -116,8 +165,14 @@ inputs_part() {
   printf '%s\r\n' 00000000-0000-4000-8000-00000000000{1,2,3} | iconv -t UTF-16LE | (printf '\xff\xfe' && cat) >ids.txt
 
   echo "== the sandbox inside"
-  mde_cancel run export.csv --sandbox --state-dir state --report sandbox.csv --progress never >sandbox.out 2>&1 || [ $? -eq 3 ]
-  expect "UTF-16 file with #TYPE" "$(outcomes sandbox.csv)" "cancelled 3"
+  for file in export.csv ids.txt; do
+    mde_cancel run "$file" --sandbox --allow-protected unknown --state-dir "state $file" --report file.csv --progress never \
+      >sandbox.out 2>&1 || [ $? -eq 3 ]
+    expect "$file (UTF-16, CRLF) as a file" "$(outcomes file.csv)" "cancelled 3"
+    mde_cancel run - --sandbox --allow-protected unknown --state-dir "state of a pipe $file" --report pipe.csv --progress never \
+      <"$file" >sandbox.out 2>&1 || [ $? -eq 3 ]
+    expect "$file through a pipe" "$(outcomes pipe.csv)" "cancelled 3"
+  done
 
   echo "== a service over http, ids through a pipe"
   mde_cancel sandbox --seed export.csv >server.out 2>&1 &
@@ -166,14 +221,72 @@ PY
   rm -rf "$work"
 }
 
+# on_console [WAIT SEND]... -- COMMAND...: runs a command on a terminal; types SEND once it shows WAIT.
+on_console() {
+  python3 - "$@" <<'PY'
+import os, pty, re, select, sys, tty
+split = sys.argv.index("--")
+steps, command = sys.argv[1:split], sys.argv[split + 1:]
+process, terminal = pty.fork()
+if process == 0:
+    os.execvp(command[0], command)
+tty.setraw(terminal)
+shown, seen = b"", 0
+while select.select([terminal], [], [], 120)[0]:
+    try:
+        got = os.read(terminal, 65536)
+    except OSError:
+        break
+    shown += re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", got)
+    if steps and steps[0].encode() in shown[seen:]:
+        seen = len(shown)
+        os.write(terminal, steps[1].encode())
+        steps = steps[2:]
+else:
+    os.kill(process, 9)
+code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+sys.stdout.buffer.write(shown.replace(b"\r", b""))
+sys.exit(code % 256)
+PY
+}
+
+console_part() {
+  local work code=0
+  start_wine
+  work=$(mktemp -d "$build/console.XXXX")
+  cd "$work"
+  { echo id,type && for n in $(seq 400); do printf '00000000-0000-4000-8000-%012d,Isolate\n' "$n"; done; } >wave.csv
+  head -4 wave.csv >few.csv
+  set -- wine "$out/mde-cancel.exe" run few.csv --state-dir state --report r.csv --progress never --api-url
+  : >server.out
+  wine "$out/mde-cancel.exe" sandbox --seed few.csv >>server.out 2>&1 &
+  until url=$(tr -d '\r' <server.out | grep -oE 'http://127.0.0.1:[0-9]+'); do sleep 0.1; done
+  export MDE_CANCEL_TOKEN=any-word
+  on_console "[y/N]" $'x\ry\r' "type y or n" $'n\r' -- "$@" "$url" >no.out || code=$?
+  expect "what was typed before the question came again is no answer" "$code" 2
+  grep -q "you answered no" no.out || { cat no.out >&2 && exit 1; }
+  on_console "[y/N]" $'y\r' -- "$@" "$url" >yes.out
+  expect "a yes" "$(outcomes r.csv)" "cancelled 3"
+  grep -q ' · plan ' yes.out && echo "ok    letters beyond ASCII are shown"
+  code=0
+  on_console -- wine "$build/ctrl-c.exe" "$out/mde-cancel.exe" run wave.csv --sandbox --state-dir state --report stopped.csv \
+    --report r.html --progress never --yes >stopped.out || code=$?
+  expect "exit code after Ctrl-C" "$code" 4
+  grep 'stopped by Ctrl-C' stopped.out
+  expect "rows in its report" "$(($(wc -l <stopped.csv) - 1))" 400
+  cd "$here"
+  rm -rf "$work"
+}
+
 kills_part() {
-  CRASH_KILLS=${KILLS:-50} CRASH_SEED=${SEED:-1000} wine "$(binary cli)" crash:: --nocapture 2>&1 | tr -d '\r' | tee "$build/kills.out" |
+  start_wine
+  CRASH_KILLS=${KILLS:-50} CRASH_SEED=${SEED:-1000} CRASH_LONGEST=4000 wine "$(binary cli)" crash:: --nocapture 2>&1 | tr -d '\r' | tee "$build/kills.out" |
     grep -E 'kill|^test ' || true
   grep -q '^test result: ok' "$build/kills.out"
 }
 
-[ $# -gt 0 ] || set -- chroot build tests inputs kills
-need wine wine64
+[ $# -gt 0 ] || set -- chroot build tests inputs console kills
+need wine wine
 for part in "$@"; do
-  case $part in chroot | build | tests | inputs | kills) "${part}_part" ;; *) echo "no such part: $part" >&2 && exit 2 ;; esac
+  case $part in chroot | build | tests | inputs | console | kills) "${part}_part" ;; *) echo "no such part: $part" >&2 && exit 2 ;; esac
 done
