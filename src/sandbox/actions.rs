@@ -115,8 +115,6 @@ pub struct MockAction {
     pub cancellation: Option<Cancellation>,
     /// The service's error number, or 0.
     pub error_hresult: i64,
-    /// The requestor's own correlation id.
-    pub external_id: Option<String>,
     /// The SHA-1 of its file.
     pub file_sha1: Option<String>,
     /// Whether its live-response command is done; ignored for other types.
@@ -148,7 +146,6 @@ impl MockAction {
             updated_at: created_at,
             cancellation: None,
             error_hresult: 0,
-            external_id: None,
             file_sha1: None,
             command_done: false,
             change: None,
@@ -220,15 +217,10 @@ impl MockAction {
     /// Applies a cancel to an open action; returns whether it will become Cancelled.
     fn apply(&mut self, by: Cancellation, effect: CancelEffect) -> bool {
         let now = by.at;
-        let later = |lag| {
-            let due = SignedDuration::try_from(lag).ok();
-            let due = due.and_then(|lag| now.checked_add(lag).ok());
-            due.unwrap_or(Timestamp::MAX)
-        };
         let (due, to, at) = match effect {
             CancelEffect::AtOnce | CancelEffect::DoneAnyway => (now, Status::Cancelled, now),
-            CancelEffect::Late(lag) => (later(lag), Status::Cancelled, later(lag)),
-            CancelEffect::TooLate(lag) => (later(lag), Status::Succeeded, now),
+            CancelEffect::Late(lag) => (later(now, lag), Status::Cancelled, later(now, lag)),
+            CancelEffect::TooLate(lag) => (later(now, lag), Status::Succeeded, now),
         };
         let is_cancelled = to == Status::Cancelled;
         self.command_done |= effect == CancelEffect::DoneAnyway;
@@ -344,61 +336,51 @@ impl Actions {
         by: Cancellation,
         settings: SandboxRelease,
         seed: u64,
-    ) -> Answer {
+    ) -> Result<Answer, ErrorAnswer> {
         let now = by.at;
         let mut known = None;
-        let mut is_active = false;
         for record in self.records.values_mut() {
             let named = record.machine_id.as_deref();
             if !named.is_some_and(|named| named.eq_ignore_ascii_case(machine)) {
                 continue;
             }
             let record = shown(record, now);
+            let is_of_kind = record.action_type == cut || record.action_type == release;
+            if is_of_kind && !record.status.is_final() {
+                return Err(ErrorAnswer::active_request());
+            }
             known = Some((record.machine_id.clone(), record.computer_dns_name.clone()));
-            is_active |= !record.status.is_final()
-                && (record.action_type == cut || record.action_type == release);
         }
-        let Some((machine_id, computer_dns_name)) = known else {
-            return Answer::Error(ErrorAnswer::unknown_machine());
+        let guid = random::guid(seed, RELEASES, &(self.records.len() as u64).to_le_bytes());
+        let (Some((machine_id, computer_dns_name)), Some(id)) =
+            (known, ActionId::from_bytes(guid.into_bytes()))
+        else {
+            return Err(ErrorAnswer::unknown_machine());
         };
-        if is_active {
-            return Answer::Error(ErrorAnswer::active_request());
-        }
         self.changes += 1;
-        let number = self.records.len() as u64;
-        let guid = random::guid(seed, RELEASES, &number.to_le_bytes());
-        let Some(id) = ActionId::from_bytes(guid.into_bytes()) else {
-            return Answer::Error(ErrorAnswer::unknown_machine());
-        };
         let is_offline = random::roll(seed, RELEASES, machine.as_bytes()) % 100
             < u64::from(settings.offline_percent);
-        let due = SignedDuration::try_from(settings.takes).ok();
-        let due = due.and_then(|takes| now.checked_add(takes).ok());
         let mut record = MockAction {
             requestor: by.requestor,
             requestor_comment: Some(by.comment),
             machine_id,
             computer_dns_name,
-            change: due.filter(|_| !is_offline).map(|due| Change {
-                due,
+            change: (!is_offline).then(|| Change {
+                due: later(now, settings.takes),
                 to: Status::Succeeded,
                 cancellation: None,
             }),
-            listed_from: SignedDuration::try_from(settings.list_lag)
-                .ok()
-                .and_then(|lag| now.checked_add(lag).ok()),
+            listed_from: Some(later(now, settings.list_lag)),
             ..MockAction::new(id, release, Status::Pending, now)
         };
         record.settle(now);
         self.put(record.clone());
-        Answer::Created(Arc::new(record))
+        Ok(Answer::Created(Arc::new(record)))
     }
 
-    pub(super) fn get(&mut self, id: ActionId, now: Timestamp) -> Answer {
-        match self.find(id, now) {
-            Some(record) => Answer::Record(record.clone()),
-            None => Answer::Error(ErrorAnswer::unknown_action()),
-        }
+    pub(super) fn get(&mut self, id: ActionId, now: Timestamp) -> Result<Answer, ErrorAnswer> {
+        let record = self.find(id, now).ok_or_else(ErrorAnswer::unknown_action)?;
+        Ok(Answer::Record(record.clone()))
     }
 
     /// Returns the records of a list.
@@ -427,19 +409,19 @@ impl Actions {
         id: ActionId,
         by: Cancellation,
         settings: CancelSettings,
-    ) -> Answer {
-        let Some(shared) = self.find(id, by.at) else {
-            return Answer::Error(ErrorAnswer::unknown_action());
-        };
+    ) -> Result<Answer, ErrorAnswer> {
+        let shared = self
+            .find(id, by.at)
+            .ok_or_else(ErrorAnswer::unknown_action)?;
         let record = Arc::make_mut(shared);
         record.cancels = record.cancels.saturating_add(1);
         if record.status.is_final() {
             return match settings.of_final {
-                FinalAnswer::Record => Answer::Record(shared.clone()),
-                FinalAnswer::Empty => Answer::Empty,
-                FinalAnswer::NotFound => Answer::Error(ErrorAnswer::unknown_action()),
-                FinalAnswer::BadRequest => Answer::Error(ErrorAnswer::final_action(400, record)),
-                FinalAnswer::Conflict => Answer::Error(ErrorAnswer::final_action(409, record)),
+                FinalAnswer::Record => Ok(Answer::Record(shared.clone())),
+                FinalAnswer::Empty => Ok(Answer::Empty),
+                FinalAnswer::NotFound => Err(ErrorAnswer::unknown_action()),
+                FinalAnswer::BadRequest => Err(ErrorAnswer::final_action(400, record)),
+                FinalAnswer::Conflict => Err(ErrorAnswer::final_action(409, record)),
             };
         }
         // A second cancel has no effect while a change is pending.
@@ -447,8 +429,13 @@ impl Actions {
             record.change.is_none() && record.apply(by, record.on_cancel.unwrap_or(settings.open));
         let answer = Answer::Record(shared.clone());
         self.changes += u64::from(changed);
-        answer
+        Ok(answer)
     }
+}
+
+/// Returns the time a span later, or the last possible one.
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 fn shown(record: &mut Arc<MockAction>, now: Timestamp) -> &mut Arc<MockAction> {

@@ -8,6 +8,8 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::{self, StrDeserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::ActionId;
@@ -28,14 +30,8 @@ pub enum CallKind {
 impl CallKind {
     /// Parses the name used in fault scripts and in the log.
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "cancel" => Some(Self::Cancel),
-            "release" => Some(Self::Release),
-            "get" => Some(Self::Get),
-            "list" => Some(Self::List),
-            "token" => Some(Self::Token),
-            _ => None,
-        }
+        let name: StrDeserializer<'_, value::Error> = text.into_deserializer();
+        Self::deserialize(name).ok()
     }
 }
 

@@ -112,24 +112,21 @@ pub(super) enum FaultKind {
 impl ScriptedFault {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let (said, rest) = if let Some(rest) = text.strip_prefix("applied-") {
-            (Some(true), rest)
-        } else if let Some(rest) = text.strip_prefix("unapplied-") {
-            (Some(false), rest)
-        } else {
-            (None, text)
+        let (is_forced, name) = match text.strip_prefix("applied-") {
+            Some(name) => (true, name),
+            None => (false, text),
         };
-        let kind = FaultKind::parse(rest)?;
+        let kind = FaultKind::parse(name)?;
         // A delay can't prevent the effect.
         let delays = matches!(kind, FaultKind::Latency(_) | FaultKind::Slow(_));
-        if delays && said.is_some() {
+        if delays && is_forced {
             return None;
         }
-        let usually = delays || matches!(rest, "broken-json" | "empty" | "202");
+        let is_late = delays || matches!(name, "broken-json" | "empty" | "202");
         Some(Self {
             text: text.into(),
             kind,
-            is_applied: said.unwrap_or(usually),
+            is_applied: is_forced || is_late,
         })
     }
 }
@@ -175,7 +172,7 @@ fn error_status(text: &str) -> Option<u16> {
     (text.len() == 3 && (400..600).contains(&code)).then_some(code)
 }
 
-/// A fault and its conditions.
+/// A fault and its conditions, with the calls that met them.
 #[derive(Clone, Debug, PartialEq)]
 struct Rule {
     fault: ScriptedFault,
@@ -190,12 +187,16 @@ struct Rule {
     turn: CallPick,
     /// The most matches.
     count: u64,
+    /// How many calls met the conditions before [`Rule::turn`].
+    fitting: u64,
+    matched: u64,
+    // By id, so that the arrival order of concurrent calls doesn't matter.
+    by_id: HashMap<ActionId, u64>,
 }
 
 /// Which of the calls that meet the other conditions match.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum CallPick {
-    Each,
     Nth(NonZeroU64),
     Every(NonZeroU64),
     /// This share of calls, by hash; between 0 and 1.
@@ -217,8 +218,11 @@ impl Rule {
             from: Duration::ZERO,
             until: Duration::MAX,
             after: 0,
-            turn: CallPick::Each,
+            turn: CallPick::Every(NonZeroU64::MIN),
             count: u64::MAX,
+            fitting: 0,
+            matched: 0,
+            by_id: HashMap::new(),
         };
         let mut seen = Vec::new();
         for condition in conditions.into_iter().flat_map(|all| all.split(',')) {
@@ -270,42 +274,27 @@ pub(super) struct Injected {
 /// Applies a script, counting the calls for each rule.
 pub(super) struct FaultInjector {
     seed: u64,
-    rules: Vec<CountedRule>,
-}
-
-struct CountedRule {
-    rule: Rule,
-    fitting: u64,
-    matched: u64,
-    // By id, so that the arrival order of concurrent calls doesn't matter.
-    by_id: HashMap<ActionId, u64>,
+    rules: Vec<Rule>,
 }
 
 impl FaultInjector {
     pub(super) fn new(faults: &Faults, seed: u64) -> Self {
-        let rules = faults.0.iter().map(|rule| CountedRule {
-            rule: rule.clone(),
-            fitting: 0,
-            matched: 0,
-            by_id: HashMap::new(),
-        });
-        let rules = rules.collect();
+        let rules = faults.0.clone();
         Self { seed, rules }
     }
 
     /// Counts a call about `ids` that arrived `since` the start, and returns its faults.
     pub(super) fn inject(&mut self, kind: CallKind, ids: &[ActionId], since: Duration) -> Injected {
         let mut injected = Injected::default();
-        for (position, counted) in self.rules.iter_mut().enumerate() {
-            if !counted.matches(kind, ids, since, self.seed ^ position as u64) {
+        for (position, rule) in self.rules.iter_mut().enumerate() {
+            if !rule.matches(kind, ids, since, self.seed ^ position as u64) {
                 continue;
             }
-            let fault = &counted.rule.fault;
-            if let FaultKind::Latency(latency) = fault.kind {
-                let bits = random::roll(self.seed, counted.matched, b"latency");
+            if let FaultKind::Latency(latency) = rule.fault.kind {
+                let bits = random::roll(self.seed, rule.matched, b"latency");
                 injected.delay = injected.delay.saturating_add(latency.draw(bits));
             } else if injected.fault.is_none() {
-                injected.fault = Some(fault.clone());
+                injected.fault = Some(rule.fault.clone());
             }
         }
         injected
@@ -319,31 +308,29 @@ impl FaultInjector {
 
     /// Restores counts of the same rules.
     pub(super) fn restore(&mut self, counts: &[(u64, u64)]) {
-        for (counted, &(fitting, matched)) in self.rules.iter_mut().zip(counts) {
-            (counted.fitting, counted.matched) = (fitting, matched);
+        for (rule, &(fitting, matched)) in self.rules.iter_mut().zip(counts) {
+            (rule.fitting, rule.matched) = (fitting, matched);
         }
     }
 }
 
-impl CountedRule {
+impl Rule {
     fn matches(&mut self, kind: CallKind, ids: &[ActionId], since: Duration, seed: u64) -> bool {
-        let rule = &self.rule;
-        let is_of_kind = match rule.on {
+        let is_of_kind = match self.on {
             Some(on) => on == kind,
             None => kind != CallKind::Token,
         };
         let fits = is_of_kind
-            && rule.id.is_none_or(|id| ids.contains(&id))
-            && (rule.from..rule.until).contains(&since);
+            && self.id.is_none_or(|id| ids.contains(&id))
+            && (self.from..self.until).contains(&since);
         if !fits {
             return false;
         }
         self.fitting += 1;
-        let Some(place) = self.fitting.checked_sub(rule.after).filter(|n| *n > 0) else {
+        let Some(place) = self.fitting.checked_sub(self.after).filter(|n| *n > 0) else {
             return false;
         };
-        let is_its_turn = match rule.turn {
-            CallPick::Each => true,
+        let is_its_turn = match self.turn {
             CallPick::Nth(nth) => place == nth.get(),
             CallPick::Every(every) => place % every == 0,
             CallPick::Share(share) => {
@@ -358,7 +345,7 @@ impl CountedRule {
                 random::fraction(bits) < share
             }
         };
-        let matches = is_its_turn && self.matched < rule.count;
+        let matches = is_its_turn && self.matched < self.count;
         self.matched += u64::from(matches);
         matches
     }
@@ -393,6 +380,7 @@ mod tests {
             "429-storm:1s:both",
             "429-storm:1s:hint:x",
             "applied-applied-hang",
+            "unapplied-202",
         ] {
             assert_eq!(ScriptedFault::parse(text), None, "{text}");
         }
@@ -404,7 +392,7 @@ mod tests {
         for text in ["empty", "202", "broken-json", "applied-503", "slow:2s"] {
             assert!(applied(text), "{text}");
         }
-        for text in ["503", "html", "reset", "unapplied-202", "429-storm:8s:hint"] {
+        for text in ["503", "html", "reset", "429-storm:8s:hint"] {
             assert!(!applied(text), "{text}");
         }
     }

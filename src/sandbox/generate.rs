@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::model::{ActionId, RowContext};
 
@@ -211,10 +211,7 @@ fn age(status: Status) -> Duration {
 }
 
 fn earlier(now: Timestamp, span: Duration) -> Timestamp {
-    SignedDuration::try_from(span)
-        .ok()
-        .and_then(|span| now.checked_sub(span).ok())
-        .unwrap_or(now)
+    now.checked_sub(span).unwrap_or(now)
 }
 
 fn source_of(requestor: &str) -> &'static str {
@@ -241,6 +238,8 @@ fn hex40(seed: u64, draw: Draw, id: ActionId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
     use crate::model::ActionType;
 

@@ -1,9 +1,10 @@
-//! Parses the query of a list call, and applies filter, order and paging.
+//! Parses the query of a list call, and applies filter and paging.
 //!
 //! Of OData's `$filter` it supports what the client sends: `eq` and `in (…)` on five text fields, `ge` and `le` on the
 //! creation time, `and`, `or` and parentheses. Text is in single quotes, with quotes doubled; times are bare. Operators
 //! are case-insensitive, as in the real service, but field names are not.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,13 +22,15 @@ const MAX_DEPTH: usize = 40;
 
 const CREATED: &str = "creationDateTimeUtc";
 
+/// The only order: the newest first.
+const ORDER: &str = "creationDateTimeUtc desc";
+
 /// The options of a list call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ListOptions {
     filter: Option<ListFilter>,
     top: Option<usize>,
     skip: usize,
-    oldest_first: bool,
     /// The original options, for the URL of the next page.
     pairs: Vec<(String, String)>,
 }
@@ -58,11 +61,8 @@ impl ListOptions {
                 "$filter" => query.filter = Some(ListFilter::parse(&value)?),
                 "$top" => query.top = Some(number()?),
                 "$skip" => query.skip = number()?,
-                "$orderby" => match value.split_whitespace().collect::<Vec<_>>()[..] {
-                    [CREATED] | [CREATED, "asc"] => query.oldest_first = true,
-                    [CREATED, "desc"] => query.oldest_first = false,
-                    _ => return Err(format!("The sandbox can't order by '{value}'.")),
-                },
+                "$orderby" if value == ORDER => {}
+                "$orderby" => return Err(format!("The sandbox can't order by '{value}'.")),
                 _ => return Err(format!("The query parameter '{key}' is not supported.")),
             }
             query.pairs.push((key.into_owned(), value.into_owned()));
@@ -94,16 +94,8 @@ impl ListOptions {
 
     /// Sorts the records and returns the requested page, with at most `most` records.
     pub(super) fn page(&self, mut found: Vec<Arc<MockAction>>, most: usize) -> ListPage {
-        found.sort_unstable_by(|one, other| {
-            let newest_first = other.created_at.cmp(&one.created_at);
-            let order = if self.oldest_first {
-                newest_first.reverse()
-            } else {
-                newest_first
-            };
-            // The id makes the order of equal times stable.
-            order.then_with(|| one.id.cmp(&other.id))
-        });
+        // The id makes the order of equal times stable.
+        found.sort_unstable_by_key(|record| (Reverse(record.created_at), record.id));
         let total = found.len();
         let size = self.top.map_or(most, |top| top.min(most));
         let records: Vec<_> = found.into_iter().skip(self.skip).take(size).collect();
@@ -120,53 +112,44 @@ impl ListOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FilterField {
-    Id,
-    Status,
-    MachineId,
-    Type,
-    Requestor,
-}
+/// The text fields of a filter.
+const FIELDS: [&str; 5] = ["id", "status", "machineId", "type", "requestor"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ListFilter {
     // Lists instead of pairs, so that a chain of a thousand terms is not nested a thousand levels deep.
-    All(Vec<ListFilter>),
     Any(Vec<ListFilter>),
-    OneOf(FilterField, Vec<String>),
+    All(Vec<ListFilter>),
+    /// One of [`FIELDS`] with one of these texts.
+    OneOf(&'static str, Vec<String>),
     CreatedSince(Timestamp),
     CreatedUntil(Timestamp),
 }
 
 impl ListFilter {
     fn parse(text: &str) -> Result<Self, String> {
-        let tokens = split(text)?;
-        let mut parser = Parser { left: &tokens };
+        let mut parser = FilterParser { rest: text };
         let filter = parser.any(0)?;
-        match parser.left.first() {
-            None => Ok(filter),
-            Some(token) => Err(format!("Syntax error: {token:?} was not expected.")),
+        match parser.token() {
+            "" => Ok(filter),
+            token => Err(format!("Syntax error: '{token}' was not expected.")),
         }
     }
 
     fn passes(&self, record: &MockAction) -> bool {
         match self {
-            Self::All(terms) => terms.iter().all(|term| term.passes(record)),
             Self::Any(terms) => terms.iter().any(|term| term.passes(record)),
+            Self::All(terms) => terms.iter().all(|term| term.passes(record)),
             Self::CreatedSince(since) => record.created_at >= *since,
             Self::CreatedUntil(until) => record.created_at <= *until,
             Self::OneOf(field, values) => {
-                let id;
-                let text = match field {
-                    FilterField::Id => {
-                        id = record.id.to_string();
-                        Some(id.as_str())
-                    }
-                    FilterField::Status => Some(record.status.as_str()),
-                    FilterField::MachineId => record.machine_id.as_deref(),
-                    FilterField::Type => Some(record.action_type.as_str()),
-                    FilterField::Requestor => Some(record.requestor.as_str()),
+                let id = record.id.to_string();
+                let text = match *field {
+                    "id" => Some(&*id),
+                    "status" => Some(record.status.as_str()),
+                    "machineId" => record.machine_id.as_deref(),
+                    "type" => Some(&*record.action_type),
+                    _ => Some(&*record.requestor),
                 };
                 text.is_some_and(|text| values.iter().any(|value| value == text))
             }
@@ -176,182 +159,141 @@ impl ListFilter {
     /// Returns the ids that the filter is limited to, if it is.
     fn ids(&self) -> Option<&[String]> {
         match self {
+            Self::Any(terms) => match &terms[..] {
+                [only] => only.ids(),
+                _ => None,
+            },
             Self::All(terms) => terms.iter().find_map(Self::ids),
-            Self::OneOf(FilterField::Id, ids) => Some(ids),
+            Self::OneOf("id", ids) => Some(ids),
             _ => None,
         }
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum FilterToken {
-    Open,
-    Close,
-    Comma,
-    Quoted(String),
-    Word(String),
+/// A recursive descent parser.
+struct FilterParser<'text> {
+    rest: &'text str,
 }
 
-fn split(text: &str) -> Result<Vec<FilterToken>, String> {
-    let mut tokens = Vec::new();
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '(' => tokens.push(FilterToken::Open),
-            ')' => tokens.push(FilterToken::Close),
-            ',' => tokens.push(FilterToken::Comma),
-            '\'' => {
-                let mut quoted = String::new();
-                loop {
-                    match letters.next() {
-                        Some('\'') if letters.next_if_eq(&'\'').is_some() => quoted.push('\''),
-                        Some('\'') => break,
-                        Some(other) => quoted.push(other),
-                        None => {
-                            return Err("There is an unterminated string literal.".to_owned());
-                        }
-                    }
-                }
-                tokens.push(FilterToken::Quoted(quoted));
-            }
-            blank if blank.is_whitespace() => {}
-            first => {
-                let mut word = String::from(first);
-                let inside = |letter: &char| !letter.is_whitespace() && !"(),'".contains(*letter);
-                while let Some(letter) = letters.next_if(inside) {
-                    word.push(letter);
-                }
-                tokens.push(FilterToken::Word(word));
-            }
-        }
-    }
-    Ok(tokens)
-}
-
-struct Parser<'tokens> {
-    left: &'tokens [FilterToken],
-}
-
-impl<'tokens> Parser<'tokens> {
-    fn take(&mut self) -> Option<&'tokens FilterToken> {
-        let (token, left) = self.left.split_first()?;
-        self.left = left;
-        Some(token)
+impl<'text> FilterParser<'text> {
+    /// Takes the next mark or word; empty at the end.
+    fn token(&mut self) -> &'text str {
+        let text = self.rest.trim_start();
+        let is_mark = |letter: char| "(),'".contains(letter);
+        let end = if text.starts_with(is_mark) {
+            1
+        } else {
+            let end = text.find(|letter: char| letter.is_whitespace() || is_mark(letter));
+            end.unwrap_or(text.len())
+        };
+        let (token, rest) = text.split_at(end);
+        self.rest = rest;
+        token
     }
 
-    fn take_if(&mut self, is_wanted: impl Fn(&FilterToken) -> bool) -> bool {
-        let found = self.left.first().is_some_and(is_wanted);
-        if found {
-            self.take();
+    /// Takes the next token if it is `wanted`.
+    fn take(&mut self, wanted: &str) -> bool {
+        let before = self.rest;
+        let found = self.token().eq_ignore_ascii_case(wanted);
+        if !found {
+            self.rest = before;
         }
         found
     }
 
-    fn take_word(&mut self, wanted: &str) -> bool {
-        self.take_if(
-            |token| matches!(token, FilterToken::Word(word) if word.eq_ignore_ascii_case(wanted)),
-        )
+    fn expect(&mut self, wanted: &str) -> Result<(), String> {
+        let found = self.take(wanted).then_some(());
+        found.ok_or_else(|| format!("'{wanted}' was expected."))
+    }
+
+    /// Parses one or more parts with `between` in between.
+    fn chain<T>(
+        &mut self,
+        between: &str,
+        part: impl Fn(&mut Self) -> Result<T, String>,
+    ) -> Result<Vec<T>, String> {
+        let mut parts = vec![part(self)?];
+        while self.take(between) {
+            parts.push(part(self)?);
+        }
+        Ok(parts)
     }
 
     fn any(&mut self, depth: usize) -> Result<ListFilter, String> {
-        let mut terms = vec![self.all(depth)?];
-        while self.take_word("or") {
-            terms.push(self.all(depth)?);
-        }
-        Ok(only_or(terms, ListFilter::Any))
-    }
-
-    fn all(&mut self, depth: usize) -> Result<ListFilter, String> {
-        let mut terms = vec![self.term(depth)?];
-        while self.take_word("and") {
-            terms.push(self.term(depth)?);
-        }
-        Ok(only_or(terms, ListFilter::All))
+        let all = |parser: &mut Self| {
+            let terms = parser.chain("and", |parser| parser.term(depth))?;
+            Ok(ListFilter::All(terms))
+        };
+        Ok(ListFilter::Any(self.chain("or", all)?))
     }
 
     fn term(&mut self, depth: usize) -> Result<ListFilter, String> {
         if depth > MAX_DEPTH {
             return Err("The filter nests too deep.".to_owned());
         }
-        if self.take_if(|token| *token == FilterToken::Open) {
+        if self.take("(") {
             let inner = self.any(depth + 1)?;
-            self.expect(&FilterToken::Close)?;
+            self.expect(")")?;
             return Ok(inner);
         }
-        let Some(FilterToken::Word(name)) = self.take() else {
-            return Err("A property name was expected.".to_owned());
-        };
-        let field = match name.as_str() {
-            "id" => FilterField::Id,
-            "status" => FilterField::Status,
-            "machineId" => FilterField::MachineId,
-            "type" => FilterField::Type,
-            "requestor" => FilterField::Requestor,
-            CREATED => return self.created(),
-            _ => {
-                return Err(format!(
-                    "Could not find a property named '{name}' on type 'MachineAction'."
-                ));
-            }
-        };
-        if self.take_word("eq") {
-            return Ok(ListFilter::OneOf(field, vec![self.text(field)?]));
+        let name = self.token();
+        if name == CREATED {
+            return self.created();
         }
-        if !self.take_word("in") {
+        let Some(field) = FIELDS.into_iter().find(|known| *known == name) else {
+            return Err(format!(
+                "Could not find a property named '{name}' on type 'MachineAction'."
+            ));
+        };
+        let mut values = if self.take("eq") {
+            vec![self.text()?]
+        } else if self.take("in") {
+            self.expect("(")?;
+            let values = self.chain(",", Self::text)?;
+            self.expect(")")?;
+            values
+        } else {
             return Err(format!("The sandbox knows 'eq' and 'in' for '{name}'."));
+        };
+        if field == "id" {
+            // GUIDs are case-insensitive; records have lower case.
+            for id in &mut values {
+                id.make_ascii_lowercase();
+            }
         }
-        self.expect(&FilterToken::Open)?;
-        let mut values = vec![self.text(field)?];
-        while self.take_if(|token| *token == FilterToken::Comma) {
-            values.push(self.text(field)?);
-        }
-        self.expect(&FilterToken::Close)?;
         Ok(ListFilter::OneOf(field, values))
     }
 
     fn created(&mut self) -> Result<ListFilter, String> {
-        let bound = if self.take_word("ge") {
+        let bound = if self.take("ge") {
             ListFilter::CreatedSince
-        } else if self.take_word("le") {
+        } else if self.take("le") {
             ListFilter::CreatedUntil
         } else {
             return Err(format!("The sandbox knows 'ge' and 'le' for '{CREATED}'."));
         };
-        match self.take() {
-            Some(FilterToken::Word(word)) => word
-                .parse()
-                .map(bound)
-                .map_err(|_| format!("'{word}' is not a date and time.")),
-            _ => Err("A date and time was expected.".to_owned()),
-        }
+        let time = self.token();
+        let invalid = |_| format!("'{time}' is not a date and time.");
+        time.parse().map(bound).map_err(invalid)
     }
 
-    fn text(&mut self, field: FilterField) -> Result<String, String> {
-        match self.take() {
-            // GUIDs are case-insensitive; records have lower case.
-            Some(FilterToken::Quoted(text)) if field == FilterField::Id => {
-                Ok(text.to_ascii_lowercase())
+    fn text(&mut self) -> Result<String, String> {
+        if !self.take("'") {
+            return Err("A text in quotes was expected.".to_owned());
+        }
+        let mut text = String::new();
+        loop {
+            let Some((part, rest)) = self.rest.split_once('\'') else {
+                return Err("There is an unterminated string literal.".to_owned());
+            };
+            text.push_str(part);
+            self.rest = rest;
+            // A doubled quote is part of the text.
+            match rest.strip_prefix('\'') {
+                Some(rest) => self.rest = rest,
+                None => return Ok(text),
             }
-            Some(FilterToken::Quoted(text)) => Ok(text.clone()),
-            _ => Err("A text in quotes was expected.".to_owned()),
-        }
-    }
-
-    fn expect(&mut self, wanted: &FilterToken) -> Result<(), String> {
-        if self.take_if(|token| token == wanted) {
-            Ok(())
-        } else {
-            Err(format!("{wanted:?} was expected."))
-        }
-    }
-}
-
-fn only_or(mut terms: Vec<ListFilter>, wrap: fn(Vec<ListFilter>) -> ListFilter) -> ListFilter {
-    match terms.pop() {
-        Some(only) if terms.is_empty() => only,
-        last => {
-            terms.extend(last);
-            wrap(terms)
+            text.push('\'');
         }
     }
 }
@@ -379,10 +321,9 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_cut_newest_first_or_as_ordered_and_link_to_the_next_without_top() {
+    fn pages_are_cut_newest_first_and_link_to_the_next_without_top() {
         assert_eq!(page("", 10).0, [5, 4, 3, 2, 1]);
         assert_eq!(page("$top=2&$skip=1", 10).0, [4, 3]);
-        assert_eq!(page("$orderby=creationDateTimeUtc", 10).0, [1, 2, 3, 4, 5]);
         assert!(page("$skip=9", 10).0.is_empty());
         assert_eq!(page("$top=2", 2).1, None);
         let (ids, next) = page("%24orderby=creationDateTimeUtc%20desc", 2);
@@ -401,7 +342,7 @@ mod tests {
             "$top=1&$top=2",
             "$skip=x",
             "$orderby=title",
-            "$orderby=creationDateTimeUtc down",
+            "$orderby=creationDateTimeUtc",
             "$filter=title%20eq%20'x'",
         ] {
             assert!(ListOptions::parse(raw).is_err(), "{raw}");

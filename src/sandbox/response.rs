@@ -43,7 +43,6 @@ pub(super) enum Answer {
     Empty,
     List(ListOptions, Vec<Arc<MockAction>>),
     Json(u16, serde_json::Value),
-    Error(ErrorAnswer),
 }
 
 /// An error in the service's words.
@@ -193,7 +192,11 @@ struct ListBody<T> {
 
 impl Rendered {
     /// Renders the response to call `number`, with at most `page` records.
-    pub(super) fn new(answer: Answer, page: usize, number: u64) -> Self {
+    pub(super) fn new(answer: Result<Answer, ErrorAnswer>, page: usize, number: u64) -> Self {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(problem) => return Self::problem(problem, number),
+        };
         match answer {
             Answer::Record(record) => Self::json(200, &record.alone()),
             Answer::Created(record) => Self::json(201, &record.alone()),
@@ -209,7 +212,6 @@ impl Rendered {
                 Self::json(200, &envelope)
             }
             Answer::Json(status, body) => Self::json(status, &body),
-            Answer::Error(problem) => Self::problem(problem, number),
         }
     }
 

@@ -1,18 +1,17 @@
 //! Routes requests of the API and of the sign-in to the sandbox.
 
 use std::error::Error;
-use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response};
 use serde::Deserialize;
 
 use crate::model::ActionId;
 
-use super::actions::{Cancellation, ISOLATION, Kinds, RESTRICTION};
+use super::actions::{Cancellation, ISOLATION, RESTRICTION};
 use super::call_log::CallKind;
 use super::http_server::Severed;
 use super::oauth::{self, Caller};
@@ -32,43 +31,74 @@ impl Sandbox {
         let path: Vec<_> = head.uri.path().split('/').skip(1).collect();
         match (&head.method, &path[..]) {
             (&Method::POST, &["api", "machineactions", id, "cancel"]) => {
-                let body = read_body(body).await;
-                self.cancel(id, &head, body.as_deref()).await
+                let mut call = self.call(CallKind::Cancel, &head);
+                let id = parse_id(id);
+                call.ids.extend(id.as_ref().ok());
+                let comment = parse_comment(&head, body).await;
+                let requestor = requestor(&call);
+                let settings = self.settings().cancels;
+                self.perform(call, |actions, at| {
+                    let id = id?;
+                    let comment = comment?;
+                    let by = Cancellation {
+                        requestor,
+                        comment,
+                        at,
+                    };
+                    actions.cancel(id, by, settings)
+                })
+                .await
             }
-            (&Method::POST, &["api", "machines", machine, "unisolate"]) => {
-                let body = read_body(body).await;
-                self.release(machine, ISOLATION, &head, body.as_deref())
-                    .await
-            }
-            (&Method::POST, &["api", "machines", machine, "unrestrictCodeExecution"]) => {
-                let body = read_body(body).await;
-                self.release(machine, RESTRICTION, &head, body.as_deref())
-                    .await
+            (
+                &Method::POST,
+                &[
+                    "api",
+                    "machines",
+                    machine,
+                    release @ ("unisolate" | "unrestrictCodeExecution"),
+                ],
+            ) => {
+                let kinds = match release {
+                    "unisolate" => ISOLATION,
+                    _ => RESTRICTION,
+                };
+                let mut call = self.call(CallKind::Release, &head);
+                let machine = machine.to_lowercase();
+                call.machine = Some(machine.clone());
+                let comment = parse_comment(&head, body).await;
+                let requestor = requestor(&call);
+                let (settings, seed) = (self.settings().releases, self.settings().seed);
+                self.perform(call, |actions, at| {
+                    let comment = comment?;
+                    let by = Cancellation {
+                        requestor,
+                        comment,
+                        at,
+                    };
+                    actions.release(&machine, kinds, by, settings, seed)
+                })
+                .await
             }
             (&Method::GET, &["api", "machineactions", id]) => {
                 let mut call = self.call(CallKind::Get, &head);
                 let id = parse_id(id);
                 call.ids.extend(id.as_ref().ok());
-                self.perform(call, |actions, now| match id {
-                    Ok(id) => actions.get(id, now),
-                    Err(problem) => Answer::Error(problem),
-                })
-                .await
+                self.perform(call, |actions, now| actions.get(id?, now))
+                    .await
             }
             (&Method::GET, &["api", "machineactions"]) => {
                 let mut call = self.call(CallKind::List, &head);
-                let query = self.parse_query(&head.uri);
+                let query = ListOptions::parse(head.uri.query().unwrap_or_default())
+                    .map_err(|message| ErrorAnswer::new(400, "ODataError", message));
                 call.ids = query
                     .as_ref()
                     .ok()
                     .and_then(ListOptions::ids)
                     .unwrap_or_default();
-                self.perform(call, |actions, now| match query {
-                    Ok(query) => {
-                        let found = actions.list(&query, now);
-                        Answer::List(query, found)
-                    }
-                    Err(problem) => Answer::Error(problem),
+                self.perform(call, |actions, now| {
+                    let query = query?;
+                    let found = actions.list(&query, now);
+                    Ok(Answer::List(query, found))
                 })
                 .await
             }
@@ -78,110 +108,40 @@ impl Sandbox {
                 let settings = &self.settings().tokens;
                 self.perform(self.call(CallKind::Token, &head), |_, now| {
                     let (status, body) = oauth::sign_in(tenant, &form, settings, now);
-                    Answer::Json(status, body)
+                    Ok(Answer::Json(status, body))
                 })
                 .await
             }
             _ => {
                 let problem = ErrorAnswer::new(404, "NotFound", "There is no such address.");
-                let rendered = Rendered::new(Answer::Error(problem), 0, 0);
-                Ok(rendered.into_response(None))
+                Ok(Rendered::new(Err(problem), 0, 0).into_response(None))
             }
         }
-    }
-
-    async fn cancel(
-        &self,
-        id: &str,
-        head: &Parts,
-        body: Option<&[u8]>,
-    ) -> Result<Response<Body>, Severed> {
-        let mut call = self.call(CallKind::Cancel, head);
-        let id = parse_id(id);
-        call.ids.extend(id.as_ref().ok());
-        let asked = id.and_then(|id| Ok((id, parse_comment(head, body)?)));
-        let cancels = self.settings().cancels;
-        let requestor = requestor(&call);
-        self.perform(call, |actions, at| match asked {
-            Ok((id, comment)) => {
-                let by = Cancellation {
-                    requestor,
-                    comment,
-                    at,
-                };
-                actions.cancel(id, by, cancels)
-            }
-            Err(problem) => Answer::Error(problem),
-        })
-        .await
-    }
-
-    async fn release(
-        &self,
-        machine: &str,
-        kinds: Kinds,
-        head: &Parts,
-        body: Option<&[u8]>,
-    ) -> Result<Response<Body>, Severed> {
-        let mut call = self.call(CallKind::Release, head);
-        let machine = machine.to_lowercase();
-        call.machine = Some(machine.clone());
-        let comment = parse_comment(head, body);
-        let (settings, seed) = (self.settings().releases, self.settings().seed);
-        let requestor = requestor(&call);
-        self.perform(call, |actions, at| match comment {
-            Ok(comment) => {
-                let by = Cancellation {
-                    requestor,
-                    comment,
-                    at,
-                };
-                actions.release(&machine, kinds, by, settings, seed)
-            }
-            Err(problem) => Answer::Error(problem),
-        })
-        .await
     }
 
     /// Builds a call with its caller.
     fn call(&self, kind: CallKind, head: &Parts) -> Call {
-        let caller = match kind {
-            CallKind::Token => None,
-            _ => Some(self.authorize(head).ok_or_else(ErrorAnswer::unauthorized)),
-        };
-        let (caller, refused) = match caller.transpose() {
-            Ok(caller) => (caller, None),
-            Err(problem) => (None, Some(problem)),
-        };
+        let caller = self.authorize(head).filter(|_| kind != CallKind::Token);
+        let is_refused = caller.is_none() && kind != CallKind::Token;
         Call {
             kind,
             ids: Vec::new(),
             machine: None,
-            caller: caller.unwrap_or_else(|| Arc::new(Caller::of(""))),
-            refused,
+            caller: caller.unwrap_or_else(|| Caller::of("")),
+            refused: is_refused.then(ErrorAnswer::unauthorized),
         }
     }
 
-    fn authorize(&self, head: &Parts) -> Option<Arc<Caller>> {
+    fn authorize(&self, head: &Parts) -> Option<Caller> {
         let bearer = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = bearer.split_once(' ')?;
         let token = token.trim();
         if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
             return None;
         }
-        let caller = self.caller(token);
+        let caller = Caller::of(token);
         let is_valid = !self.settings().tokens.strict || caller.is_valid(self.now().wall);
         is_valid.then_some(caller)
-    }
-
-    fn parse_query(&self, uri: &Uri) -> Result<ListOptions, ErrorAnswer> {
-        let length = uri.path_and_query().map_or(0, |whole| whole.as_str().len());
-        let limit = self.settings().url_limit;
-        if limit.is_some_and(|limit| length > limit) {
-            return Err(ErrorAnswer::new(414, "", ""));
-        }
-        ListOptions::parse(uri.query().unwrap_or_default())
-            .map_err(|message| ErrorAnswer::new(400, "ODataError", message))
     }
 }
 
@@ -211,14 +171,18 @@ struct CancelRequest {
     comment: Option<String>,
 }
 
-fn parse_comment(head: &Parts, body: Option<&[u8]>) -> Result<String, ErrorAnswer> {
+async fn parse_comment(
+    head: &Parts,
+    body: impl body::Body<Error: Error + Send + Sync + 'static>,
+) -> Result<String, ErrorAnswer> {
+    let body = read_body(body).await;
     let content_type = head.headers.get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let is_json = content_type
         .and_then(|value| value.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
     let body = body.filter(|_| is_json);
-    let read: Option<CancelRequest> = body.and_then(|body| serde_json::from_slice(body).ok());
+    let read: Option<CancelRequest> = body.and_then(|body| serde_json::from_slice(&body).ok());
     let Some(read) = read else {
         let message = "The request body is incorrect.";
         return Err(ErrorAnswer::new(400, "InvalidRequestBody", message));

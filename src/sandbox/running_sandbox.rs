@@ -3,7 +3,6 @@
 //! A call is timestamped, counted, given its fault, applied and logged under one lock ([`Sandbox::admit`]), and only
 //! then delayed, spoiled or answered. Its effect therefore doesn't depend on whether the client waits for the response.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -28,9 +27,6 @@ use super::rate_limit::RateLimiter;
 use super::response::{Answer, Body, ErrorAnswer, Rendered};
 use super::settings::SandboxSettings;
 
-/// The most cached callers. When full, the cache is cleared, which only costs time.
-const CALLERS: usize = 256;
-
 /// An imitation of the service. Clones share their state.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
@@ -38,9 +34,8 @@ pub struct Sandbox(Arc<Inner>);
 struct Inner {
     settings: SandboxSettings,
     start: Moment,
-    // std Mutexes: no `.await` while locked.
+    // std Mutex: no `.await` while locked.
     state: Mutex<SandboxState>,
-    callers: Mutex<HashMap<String, Arc<Caller>>>,
     log_file: OnceLock<File>,
     stopping: CancellationToken,
 }
@@ -71,7 +66,7 @@ pub(super) struct Call {
     pub(super) kind: CallKind,
     pub(super) ids: Vec<ActionId>,
     pub(super) machine: Option<String>,
-    pub(super) caller: Arc<Caller>,
+    pub(super) caller: Caller,
     /// Why it is rejected before it is counted.
     pub(super) refused: Option<ErrorAnswer>,
 }
@@ -95,7 +90,6 @@ impl Sandbox {
             start: settings.clock.now(),
             settings,
             state: Mutex::new(state),
-            callers: Mutex::default(),
             log_file: OnceLock::new(),
             stopping: CancellationToken::new(),
         }))
@@ -219,29 +213,17 @@ impl Sandbox {
         &self.0.stopping
     }
 
+    /// Ignores poisoning: a panic while locked leaves nothing inconsistent that a test relies on.
     fn state(&self) -> MutexGuard<'_, SandboxState> {
-        lock(&self.0.state)
-    }
-
-    /// Returns the caller of a token, cached.
-    pub(super) fn caller(&self, token: &str) -> Arc<Caller> {
-        let mut callers = lock(&self.0.callers);
-        if let Some(known) = callers.get(token) {
-            return known.clone();
-        }
-        let caller = Arc::new(Caller::of(token));
-        if callers.len() >= CALLERS {
-            callers.clear();
-        }
-        callers.insert(token.to_owned(), caller.clone());
-        caller
+        let state = self.0.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Processes a call from arrival to end; `work` is its effect on the actions.
     pub(super) async fn perform(
         &self,
         mut call: Call,
-        work: impl FnOnce(&mut Actions, Timestamp) -> Answer,
+        work: impl FnOnce(&mut Actions, Timestamp) -> Result<Answer, ErrorAnswer>,
     ) -> Result<Response<Body>, Severed> {
         let settings = self.settings();
         let (open, injected, answer) = self.admit(&mut call, work);
@@ -265,9 +247,8 @@ impl Sandbox {
             return Err(severed);
         }
         let problem = fault.and_then(|fault| ErrorAnswer::of_fault(fault, call.kind, &call.caller));
-        let answer = problem.map(Answer::Error).or(answer);
-        let number = open.call.number;
-        let mut rendered = Rendered::new(answer.unwrap_or(Answer::Empty), settings.page, number);
+        let answer = problem.map_or(answer, Err);
+        let mut rendered = Rendered::new(answer, settings.page, open.call.number);
         if let Some(fault) = fault {
             rendered = rendered.spoilt_by(fault);
         }
@@ -279,12 +260,12 @@ impl Sandbox {
         Ok(rendered.into_response(slowly))
     }
 
-    /// Timestamps a call, decides its result and applies it. Returns no answer if a fault replaces it.
+    /// Timestamps a call, decides its result and applies it. The answer is empty if a fault replaces it.
     fn admit(
         &self,
         call: &mut Call,
-        work: impl FnOnce(&mut Actions, Timestamp) -> Answer,
-    ) -> (OpenCall<'_>, Injected, Option<Answer>) {
+        work: impl FnOnce(&mut Actions, Timestamp) -> Result<Answer, ErrorAnswer>,
+    ) -> (OpenCall<'_>, Injected, Result<Answer, ErrorAnswer>) {
         let settings = self.settings();
         let mut state = self.state();
         let state = &mut *state;
@@ -301,23 +282,19 @@ impl Sandbox {
         let mut over_quota = false;
         let client = &call.caller.client;
         let answer = if let Some(problem) = call.refused.take() {
-            Some(Answer::Error(problem))
+            Err(problem)
         } else if let Err(refusal) = state.limiter.admit(client, call.kind, now.uptime, windows) {
             over_quota = true;
-            Some(Answer::Error(ErrorAnswer::over_quota(refusal)))
+            Err(ErrorAnswer::over_quota(refusal))
         } else {
             injected = state.faults.inject(call.kind, &call.ids, since_start);
-            let is_skipped = injected
-                .fault
-                .as_ref()
-                .is_some_and(|fault| !fault.is_applied);
-            if is_skipped {
-                None
+            let fault = injected.fault.as_ref();
+            if fault.is_some_and(|fault| !fault.is_applied) {
+                Ok(Answer::Empty)
             } else if settings.tokens.strict && !call.caller.may(call.kind) {
-                let problem = ErrorAnswer::forbidden(call.kind, &call.caller);
-                Some(Answer::Error(problem))
+                Err(ErrorAnswer::forbidden(call.kind, &call.caller))
             } else {
-                Some(work(&mut state.actions, now.wall))
+                work(&mut state.actions, now.wall)
             }
         };
         let logged = LoggedCall {
@@ -385,9 +362,4 @@ impl Drop for OpenCall<'_> {
             tracing::warn!(%error, "the sandbox's log cannot be written");
         }
     }
-}
-
-/// Ignores poisoning: a panic while locked leaves nothing inconsistent that a test relies on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -29,8 +29,6 @@ pub struct SandboxSettings {
     pub releases: SandboxRelease,
     /// The most records on a page of a list.
     pub page: usize,
-    /// The longest path and query; longer ones get 414.
-    pub url_limit: Option<usize>,
     /// Generates unknown actions; without it, the service doesn't know them.
     pub unknown_ids: Option<Generator>,
     /// Whether [`Sandbox::log`](super::Sandbox::log) keeps every call in memory.
@@ -49,7 +47,6 @@ impl Default for SandboxSettings {
             cancels: CancelSettings::default(),
             releases: SandboxRelease::default(),
             page: 10_000,
-            url_limit: None,
             unknown_ids: None,
             keeps_calls: true,
             clock: SandboxClock::Real(Instant::now()),

@@ -399,11 +399,8 @@ async fn quotas_are_counted_by_the_tenant_and_app_of_the_token() {
 }
 
 #[tokio::test]
-async fn lists_filter_order_and_link_as_asked_and_url_limits_hold() {
-    let (sandbox, _) = with(|settings| {
-        settings.page = 2;
-        settings.url_limit = Some(300);
-    });
+async fn lists_filter_order_and_link_as_asked() {
+    let (sandbox, _) = with(|settings| settings.page = 2);
     for number in 2..=4 {
         let mut newer = record(number, Status::Pending);
         newer.created_at += Duration::from_secs(number.into());
@@ -423,8 +420,6 @@ async fn lists_filter_order_and_link_as_asked_and_url_limits_hold() {
     assert_eq!(listed(&found), ["04", "02"]);
     let refused = list(&sandbox, &[("$stop", "5")]).await;
     assert_eq!((refused.status, &*refused.code()), (400, "ODataError"));
-    let long = format!("status eq '{}'", "x".repeat(300));
-    assert_eq!(list(&sandbox, &[("$filter", &long)]).await.status, 414);
 }
 
 #[tokio::test]
@@ -657,7 +652,7 @@ async fn a_connection_serves_one_call_after_another_and_a_slow_body_comes_whole(
     let mut stream = served.send_cancel().await;
     for _ in 0..2 {
         let mut bytes = Vec::new();
-        while !bytes.ends_with(b"\"troubleshootInfo\":null}") {
+        while !bytes.ends_with(b"\"type\":\"Isolate\"}") {
             assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
         }
         let head = format!(
