@@ -9,8 +9,11 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
+use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
 use crate::model::{ActionId, ActionStatus, ActionType, MachineAction, ReadPage, Redactor};
@@ -21,25 +24,26 @@ const MAX_FIELD: usize = 1000;
 /// Initial capacity: about the number of fields of a record.
 const FIELDS: usize = 24;
 
-/// Returns `None` if `json` has no valid action id.
-pub(super) fn record(json: &RawValue) -> Option<MachineAction> {
-    let value: Object<'_> = serde_json::from_str(json.get()).ok()?;
+/// Parses a record without the redactor's secrets; `None` if `json` has no valid action id.
+pub(super) fn record(json: &RawValue, redactor: &Redactor) -> Option<MachineAction> {
+    let value = Object::parse(json)?;
     let id = ActionId::parse(&word(value.get("id")?)?).ok()?;
+    let text = |name| text(&value, name, redactor);
+    let time = |name| time(&value, name);
     Some(MachineAction {
-        status: text(&value, "status").map(|word| ActionStatus::parse(word.trim())),
-        action_type: text(&value, "type").map(|word| ActionType::parse(&word)),
-        requestor: text(&value, "requestor"),
-        requestor_comment: text(&value, "requestorComment"),
-        request_source: text(&value, "requestSource"),
-        action_scope: text(&value, "scope"),
-        machine_id: text(&value, "machineId"),
-        computer_dns_name: text(&value, "computerDnsName"),
-        created_at: time(&value, "creationDateTimeUtc"),
-        updated_at: time(&value, "lastUpdateDateTimeUtc")
-            .or_else(|| time(&value, "lastUpdateTimeUtc")),
-        cancellation_requestor: text(&value, "cancellationRequestor"),
-        cancellation_comment: text(&value, "cancellationComment"),
-        cancelled_at: time(&value, "cancellationDateTimeUtc"),
+        status: text("status").map(|word| ActionStatus::parse(word.trim())),
+        action_type: text("type").map(|word| ActionType::parse(&word)),
+        requestor: text("requestor"),
+        requestor_comment: text("requestorComment"),
+        request_source: text("requestSource"),
+        action_scope: text("scope"),
+        machine_id: text("machineId"),
+        computer_dns_name: text("computerDnsName"),
+        created_at: time("creationDateTimeUtc"),
+        updated_at: time("lastUpdateDateTimeUtc").or_else(|| time("lastUpdateTimeUtc")),
+        cancellation_requestor: text("cancellationRequestor"),
+        cancellation_comment: text("cancellationComment"),
+        cancelled_at: time("cancellationDateTimeUtc"),
         command_completed: has_completed_command(&value),
         ..MachineAction::bare(id)
     })
@@ -47,57 +51,14 @@ pub(super) fn record(json: &RawValue) -> Option<MachineAction> {
 
 /// Reads the actions of saved answers, or of JSON Lines with the service's names. Leaves out values without an action.
 pub fn saved_actions(json: &str) -> Vec<MachineAction> {
-    let values = serde_json::Deserializer::from_str(json).into_iter::<&RawValue>();
+    let values = Deserializer::from_str(json).into_iter::<&RawValue>();
     let values = values.map_while(Result::ok);
-    let read = |value: &RawValue| match page(value.get(), Keep::First(usize::MAX)) {
+    let redactor = Redactor::default();
+    let read = |value: &RawValue| match page(value.get(), Keep::First(usize::MAX), &redactor) {
         Some(page) => page.records,
-        None => record(value).into_iter().collect(),
+        None => record(value, &redactor).into_iter().collect(),
     };
     values.flat_map(read).collect()
-}
-
-/// Removes secrets from a record's texts.
-pub(super) fn redact(action: &mut MachineAction, redactor: &Redactor) {
-    let MachineAction {
-        status,
-        action_type,
-        requestor,
-        requestor_comment,
-        request_source,
-        action_scope,
-        machine_id,
-        computer_dns_name,
-        cancellation_requestor,
-        cancellation_comment,
-        id: _,
-        created_at: _,
-        updated_at: _,
-        cancelled_at: _,
-        command_completed: _,
-    } = action;
-    let status = match status {
-        Some(ActionStatus::Other(text)) => Some(text),
-        _ => None,
-    };
-    let action_type = match action_type {
-        Some(ActionType::Other(text)) => Some(text),
-        _ => None,
-    };
-    let texts = [
-        requestor,
-        requestor_comment,
-        request_source,
-        action_scope,
-        machine_id,
-        computer_dns_name,
-        cancellation_requestor,
-        cancellation_comment,
-    ];
-    for text in texts.into_iter().flatten().chain(status).chain(action_type) {
-        if let Cow::Owned(redacted) = redactor.redact(text) {
-            *text = redacted;
-        }
-    }
 }
 
 /// Which records of a list to keep.
@@ -117,11 +78,21 @@ impl Keep<'_> {
     }
 }
 
+/// The envelope of a list response.
+#[derive(Deserialize)]
+struct Envelope<'json> {
+    #[serde(borrow)]
+    value: &'json RawValue,
+    #[serde(rename = "@odata.nextLink")]
+    next: Option<IgnoredAny>,
+}
+
 /// Parses a list response; `None` if `json` is none. Elements without an action id are skipped.
-pub(super) fn page(json: &str, keep: Keep<'_>) -> Option<ReadPage> {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let page = Envelope(keep).deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok()?;
+pub(super) fn page(json: &str, keep: Keep<'_>, redactor: &Redactor) -> Option<ReadPage> {
+    let envelope: Envelope<'_> = serde_json::from_str(json).ok()?;
+    let mut list = Deserializer::from_str(envelope.value.get());
+    let mut page = list.deserialize_seq(Elements { keep, redactor }).ok()?;
+    page.is_whole &= envelope.next.is_none();
     Some(page)
 }
 
@@ -157,39 +128,27 @@ fn agreed(one: MachineAction, other: &MachineAction) -> MachineAction {
 }
 
 /// Returns a field as text, including numbers and booleans; `None` if it is blank.
-fn text(value: &Object<'_>, name: &str) -> Option<String> {
+fn text(value: &Object<'_>, name: &str, redactor: &Redactor) -> Option<String> {
     let json = value.get(name)?;
-    let long = match json.get().as_bytes().first()? {
+    let text = match json.get().as_bytes().first()? {
         b'"' => word(json)?,
         b'n' | b'[' | b'{' => return None,
         _ => Cow::Borrowed(json.get()),
     };
-    // A text never has more characters than bytes.
-    let cut = if long.len() > MAX_FIELD {
-        long.char_indices().nth(MAX_FIELD)
-    } else {
-        None
-    };
-    let short = match cut {
-        Some((end, _)) => long[..end].to_owned(),
-        None => long.into_owned(),
-    };
-    (!short.trim().is_empty()).then_some(short)
+    let kept: String = redactor.redact(&text).chars().take(MAX_FIELD).collect();
+    (!kept.trim().is_empty()).then_some(kept)
 }
 
 /// Returns a field as time; without an offset it is UTC, as the field names say.
 fn time(value: &Object<'_>, name: &str) -> Option<Timestamp> {
     let text = word(value.get(name)?)?;
     let text = text.trim();
-    let time = text.parse::<Timestamp>().ok().or_else(|| {
-        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
-        civil
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()
-            .map(|zoned| zoned.timestamp())
-    })?;
+    let time = text.parse::<Timestamp>().or_else(|_| {
+        let civil: DateTime = text.parse()?;
+        Ok::<_, jiff::Error>(civil.to_zoned(TimeZone::UTC)?.timestamp())
+    });
     // The service's platform writes "no time" as the year 1.
-    (time > Timestamp::UNIX_EPOCH).then_some(time)
+    time.ok().filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
 
 fn has_completed_command(value: &Object<'_>) -> bool {
@@ -197,8 +156,7 @@ fn has_completed_command(value: &Object<'_>) -> bool {
         .get("commands")
         .and_then(|json| serde_json::from_str::<Vec<&RawValue>>(json.get()).ok());
     commands.unwrap_or_default().into_iter().any(|command| {
-        serde_json::from_str::<Object<'_>>(command.get())
-            .ok()
+        Object::parse(command)
             .and_then(|command| word(command.get("commandStatus")?))
             .is_some_and(|status| status.eq_ignore_ascii_case("Completed"))
     })
@@ -219,6 +177,11 @@ struct Word<'json>(#[serde(borrow)] Cow<'json, str>);
 struct Object<'json>(Vec<(Cow<'json, str>, &'json RawValue)>);
 
 impl<'json> Object<'json> {
+    fn parse(json: &'json RawValue) -> Option<Self> {
+        let mut json = Deserializer::from_str(json.get());
+        json.deserialize_map(ObjectVisitor).ok()
+    }
+
     /// Returns a field, but not one that occurs with different values: parsers differ in which one they use.
     fn get(&self, name: &str) -> Option<&'json RawValue> {
         let mut found = self.0.iter().filter(|(key, _)| key == name);
@@ -226,12 +189,6 @@ impl<'json> Object<'json> {
         found
             .all(|(_, other)| other.get() == json.get())
             .then_some(*json)
-    }
-}
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
@@ -253,48 +210,9 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// The envelope of a list response.
-struct Envelope<'ids>(Keep<'ids>);
-
-impl<'de> DeserializeSeed<'de> for Envelope<'_> {
-    type Value = ReadPage;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ReadPage, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Envelope<'_> {
-    type Value = ReadPage;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with a list named value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ReadPage, A::Error> {
-        let mut page: Option<ReadPage> = None;
-        let mut has_next = false;
-        while let Some(Word(key)) = map.next_key()? {
-            match &*key {
-                "value" => page = Some(map.next_value_seed(Elements(self.0))?),
-                "@odata.nextLink" => has_next = map.next_value::<Option<IgnoredAny>>()?.is_some(),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        let mut page = page.ok_or_else(|| A::Error::missing_field("value"))?;
-        page.is_whole &= !has_next;
-        Ok(page)
-    }
-}
-
-struct Elements<'ids>(Keep<'ids>);
-
-impl<'de> DeserializeSeed<'de> for Elements<'_> {
-    type Value = ReadPage;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ReadPage, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
+struct Elements<'list> {
+    keep: Keep<'list>,
+    redactor: &'list Redactor,
 }
 
 impl<'de> Visitor<'de> for Elements<'_> {
@@ -312,9 +230,9 @@ impl<'de> Visitor<'de> for Elements<'_> {
         let mut places: HashMap<ActionId, usize> = HashMap::new();
         while let Some(element) = elements.next_element::<&RawValue>()? {
             page.listed += 1;
-            let Some(record) = record(element) else {
+            let Some(record) = record(element, self.redactor) else {
                 // It may be one of the requested records.
-                page.is_whole &= matches!(self.0, Keep::First(_));
+                page.is_whole &= matches!(self.keep, Keep::First(_));
                 continue;
             };
             match places.entry(record.id) {
@@ -324,7 +242,7 @@ impl<'de> Visitor<'de> for Elements<'_> {
                         *known = agreed(record, known);
                     }
                 }
-                Entry::Vacant(place) if self.0.wants(record.id, page.records.len()) => {
+                Entry::Vacant(place) if self.keep.wants(record.id, page.records.len()) => {
                     place.insert(page.records.len());
                     page.records.push(record);
                 }
@@ -346,7 +264,7 @@ mod tests {
 
     fn read(mut fields: Value) -> MachineAction {
         fields["id"] = json!(ID);
-        record(&to_raw_value(&fields).unwrap()).unwrap()
+        record(&to_raw_value(&fields).unwrap(), &Redactor::default()).unwrap()
     }
 
     #[test]
@@ -385,7 +303,7 @@ mod tests {
         let twice = |one: &str, other: &str| {
             let json = format!(r#"{{"id":"{ID}","type":{one},"status":"Pending","type":{other}}}"#);
             let json: &RawValue = serde_json::from_str(&json).unwrap();
-            record(json).unwrap().action_type
+            record(json, &Redactor::default()).unwrap().action_type
         };
         assert_eq!(twice(r#""Unisolate""#, r#""Isolate""#), None);
         assert_eq!(twice(r#""Isolate""#, "null"), None);
@@ -461,33 +379,28 @@ mod tests {
             (1, 7, true)
         );
         let wanted = [read.records[0].id];
-        assert!(
-            !page(&body.to_string(), Keep::Ids(&wanted))
-                .unwrap()
-                .is_whole
-        );
+        let read_by_id = kept(&body.to_string(), Keep::Ids(&wanted));
+        assert!(!read_by_id.is_whole);
         assert_eq!(read.records[0].status, Some(ActionStatus::Pending));
     }
 
+    fn kept(json: &str, keep: Keep<'_>) -> ReadPage {
+        page(json, keep, &Redactor::default()).unwrap()
+    }
+
     fn all(json: &str) -> Option<ReadPage> {
-        page(json, Keep::First(10_000))
+        page(json, Keep::First(10_000), &Redactor::default())
     }
 
     #[test]
     fn a_page_with_a_link_to_another_is_not_whole_and_one_without_is() {
         for (link, is_whole) in [
-            (json!({}), true),
-            (json!({"@odata.nextLink": null}), true),
-            (
-                json!({"@odata.nextLink": "https://elsewhere.example/"}),
-                false,
-            ),
+            ("", true),
+            (r#","@odata.nextLink":null"#, true),
+            (r#","@odata.nextLink":"https://elsewhere.example/""#, false),
         ] {
-            let mut body = json!({"value": [{"id": ID}]});
-            body.as_object_mut()
-                .unwrap()
-                .extend(link.as_object().unwrap().clone());
-            assert_eq!(all(&body.to_string()).unwrap().is_whole, is_whole, "{body}");
+            let body = format!(r#"{{"value":[{{"id":"{ID}"}}]{link}}}"#);
+            assert_eq!(all(&body).unwrap().is_whole, is_whole, "{body}");
         }
     }
 
@@ -501,9 +414,9 @@ mod tests {
         let read = all(&body).unwrap();
         assert_eq!((read.records.len(), read.listed), (2, 1001));
         let wanted = [ActionId::parse(other).unwrap()];
-        let read = page(&body, Keep::Ids(&wanted)).unwrap();
+        let read = kept(&body, Keep::Ids(&wanted));
         assert_eq!(read.records, [MachineAction::bare(wanted[0])]);
-        assert_eq!(page(&body, Keep::First(1)).unwrap().records.len(), 1);
+        assert_eq!(kept(&body, Keep::First(1)).records.len(), 1);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The calls of the service. [`SendClient`] cancels and releases; [`ReadClient`] only reads.
 
-use std::fmt::Write as _;
-
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,7 +9,7 @@ use crate::model::{
     ReplyKind, Request,
 };
 
-use super::action_json::{Keep, page, record, redact};
+use super::action_json::{Keep, page, record};
 use super::connection::Connection;
 use super::odata::{ListQuery, MAX_TOP, ORDER};
 use super::response::classify;
@@ -61,13 +59,10 @@ impl SendClient {
             }
         };
         let call = call.json(&SentBody { comment });
-        let mut reply = classify(exchange(call, token, MAX_SENT_BODY).await, |body| {
-            read_acceptance(body, request)
-        });
-        if let ReplyKind::Answer(Some(action)) = &mut reply.kind {
-            redact(action, &Redactor::new([token.clone()]));
-        }
-        reply
+        let redactor = Redactor::new([token.clone()]);
+        classify(exchange(call, token, MAX_SENT_BODY).await, |body| {
+            read_acceptance(body, request, &redactor)
+        })
     }
 }
 
@@ -76,12 +71,16 @@ impl SendClient {
     clippy::option_option,
     reason = "no answer and an answer without a record are different things"
 )]
-fn read_acceptance(body: &str, request: &Request) -> Option<Option<MachineAction>> {
+fn read_acceptance(
+    body: &str,
+    request: &Request,
+    redactor: &Redactor,
+) -> Option<Option<MachineAction>> {
     if body.trim().is_empty() {
         return Some(None);
     }
     let json: &RawValue = serde_json::from_str(body).ok()?;
-    Some(record(json).filter(|action| answers(action, request)))
+    Some(record(json, redactor).filter(|action| answers(action, request)))
 }
 
 fn answers(action: &MachineAction, request: &Request) -> bool {
@@ -128,9 +127,10 @@ impl ReadClient {
     /// Cancel safe, but the service may still count the call.
     pub async fn action(&self, token: &SecretString, id: ActionId) -> ReadReply {
         let path = ["api", "machineactions", &id.to_string()];
+        let redactor = Redactor::new([token.clone()]);
         let read = |body: &str| {
             let json: &RawValue = serde_json::from_str(body).ok()?;
-            record(json)
+            record(json, &redactor)
                 .filter(|action| action.id == id)
                 .map(|action| std::iter::once(action).collect())
         };
@@ -150,8 +150,8 @@ impl ReadClient {
         let filter = batch_filter(ids);
         let top = ids.len().to_string();
         let query = [("$filter", filter.as_str()), ("$top", top.as_str())];
-        let read = |body: &str| page(body, Keep::Ids(ids));
-        self.list_call(&query, token, MAX_RECORDS, read).await
+        self.list_call(&query, token, MAX_RECORDS, Keep::Ids(ids))
+            .await
     }
 
     /// Reads a page of the tenant's actions. Ignores a link to the next page, which could lead to another host.
@@ -159,13 +159,13 @@ impl ReadClient {
     /// Cancel safe, but the service may still count the call.
     pub async fn list(&self, token: &SecretString, query: &ListQuery) -> ReadReply {
         let top = query.top.min(MAX_TOP);
-        let read = |body: &str| page(body, Keep::First(top.get() as usize));
+        let keep = Keep::First(top.get() as usize);
         let top = top.to_string();
         let skip = query.skip.to_string();
         let filter = query.filter.as_deref().map(|filter| ("$filter", filter));
         let mut options: Vec<(&str, &str)> = filter.into_iter().collect();
         options.extend([("$orderby", ORDER), ("$top", &top), ("$skip", &skip)]);
-        self.list_call(&options, token, MAX_PAGE, read).await
+        self.list_call(&options, token, MAX_PAGE, keep).await
     }
 
     /// Sends a GET to the list. The list always exists, so a 404 never means a missing action.
@@ -174,9 +174,11 @@ impl ReadClient {
         query: &[(&str, &str)],
         token: &SecretString,
         limit: usize,
-        read: impl FnOnce(&str) -> Option<ReadPage>,
+        keep: Keep<'_>,
     ) -> ReadReply {
         let path = ["api", "machineactions"];
+        let redactor = Redactor::new([token.clone()]);
+        let read = |body: &str| page(body, keep, &redactor);
         let mut reply = self.get(&path, query, token, limit, read).await;
         if reply.kind == ReplyKind::NotFound {
             let address = self.connection.address(&path);
@@ -195,14 +197,7 @@ impl ReadClient {
         read: impl FnOnce(&str) -> Option<ReadPage>,
     ) -> ReadReply {
         let call = self.connection.get(path, query);
-        let mut reply = classify(exchange(call, token, limit).await, read);
-        if let ReplyKind::Answer(page) = &mut reply.kind {
-            let redactor = Redactor::new([token.clone()]);
-            for action in &mut page.records {
-                redact(action, &redactor);
-            }
-        }
-        reply
+        classify(exchange(call, token, limit).await, read)
     }
 }
 
@@ -223,13 +218,6 @@ fn without_call(count: usize) -> ReadReply {
 
 /// Returns the OData filter for `ids`; GUIDs need no escaping.
 fn batch_filter(ids: &[ActionId]) -> String {
-    let mut filter = String::with_capacity(8 + ids.len() * 39);
-    filter.push_str("id in (");
-    for (position, id) in ids.iter().enumerate() {
-        let comma = if position == 0 { "" } else { "," };
-        // Writing to a string cannot fail.
-        write!(filter, "{comma}'{id}'").unwrap_or_default();
-    }
-    filter.push(')');
-    filter
+    let ids: Vec<_> = ids.iter().map(|id| format!("'{id}'")).collect();
+    format!("id in ({})", ids.join(","))
 }

@@ -34,39 +34,28 @@ impl Filter {
     /// machine ids are written as the service does.
     pub fn of(selection: &Selection) -> Self {
         let types = selection.types.iter().map(ActionType::to_string);
-        let statuses: Vec<_> = selection
-            .statuses
-            .iter()
-            .map(ActionStatus::to_string)
-            .collect();
+        let statuses = selection.statuses.iter().map(ActionStatus::to_string);
+        let mut statuses: Vec<_> = statuses.collect();
         let or_succeeded = or_succeeded(selection, &statuses);
+        if or_succeeded.is_some() {
+            statuses.clear();
+        }
         let machine_ids = selection.machine_ids.iter();
-        let lists = [
+        let machine_ids = machine_ids.map(|id| id.to_ascii_lowercase());
+        let mut lists = vec![
             ("type", types.collect()),
-            (
-                "status",
-                if or_succeeded.is_some() {
-                    Vec::new()
-                } else {
-                    statuses
-                },
-            ),
+            ("status", statuses),
             ("requestor", selection.requestors.clone()),
-            (
-                "machineId",
-                machine_ids.map(|id| id.to_ascii_lowercase()).collect(),
-            ),
+            ("machineId", machine_ids.collect()),
         ];
+        lists.retain(|(_, values)| !values.is_empty());
         let terms = [
             or_succeeded,
             selection.since.map(|since| created("ge", since)),
             selection.until.map(|until| created("le", until)),
         ];
         Self {
-            lists: lists
-                .into_iter()
-                .filter(|(_, values): &(_, Vec<_>)| !values.is_empty())
-                .collect(),
+            lists,
             terms: terms.into_iter().flatten().collect(),
         }
     }

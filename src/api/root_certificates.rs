@@ -127,27 +127,22 @@ fn add_ca_file(roots: &mut Roots, path: &Path) -> Result<(), CaFileError> {
     if matches!(bytes.as_slice(), [0x30, 0x81..=0x84, ..]) {
         let head = &bytes[..bytes.len().min(64)];
         let has = |part: &[u8]| head.windows(part.len()).any(|window| window == part);
-        let (problem, hint) = if has(SIGNED_DATA) {
-            (
-                "is a PKCS#7 bundle",
-                format!("openssl pkcs7 -inform DER -print_certs -in {shown} -out ca.pem"),
-            )
+        let bundle = if has(SIGNED_DATA) {
+            let hint = format!("openssl pkcs7 -inform DER -print_certs -in {shown} -out ca.pem");
+            Some(("is a PKCS#7 bundle", hint))
         } else if has(PKCS12_VERSION) {
-            (
-                "is a PKCS#12 file",
-                format!("openssl pkcs12 -nokeys -in {shown} -out ca.pem"),
-            )
+            let hint = format!("openssl pkcs12 -nokeys -in {shown} -out ca.pem");
+            Some(("is a PKCS#12 file", hint))
         } else {
-            let added = store.add(CertificateDer::from(bytes));
-            return match added {
-                Ok(()) => {
-                    roots.of_ca_file = 1;
-                    Ok(())
-                }
-                Err(error) => Err(unusable(format!("is not a certificate: {error}"), None)),
-            };
+            None
         };
-        return Err(unusable(problem.to_owned(), Some(hint)));
+        if let Some((problem, hint)) = bundle {
+            return Err(unusable(problem.to_owned(), Some(hint)));
+        }
+        let added = store.add(CertificateDer::from(bytes));
+        added.map_err(|error| unusable(format!("is not a certificate: {error}"), None))?;
+        roots.of_ca_file = 1;
+        return Ok(());
     }
     let mut hint = None;
     let mut bad = Vec::new();
