@@ -13,7 +13,7 @@ pub enum RowsError<E: Error + 'static> {
     #[error("the rows of the report cannot be read")]
     Rows(#[source] E),
     #[error("the rows of the report cannot be written")]
-    Write(#[source] io::Error),
+    Write(#[from] io::Error),
 }
 
 /// Writes the header and all rows, and returns the number of rows.
@@ -22,16 +22,22 @@ pub fn write_csv<E: Error + 'static>(
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
     let mut writer = CsvWriter::new(out);
-    writer
-        .record(ReportRow::COLUMNS)
-        .map_err(RowsError::Write)?;
+    writer.record(ReportRow::COLUMNS)?;
+    let count = each_row(rows, |row| writer.record(row.cells()))?;
+    writer.flush()?;
+    Ok(count)
+}
+
+/// Writes all rows with `write`, and returns the number of rows.
+pub(super) fn each_row<E: Error + 'static>(
+    rows: impl IntoIterator<Item = Result<ReportRow, E>>,
+    mut write: impl FnMut(&ReportRow) -> io::Result<()>,
+) -> Result<u64, RowsError<E>> {
     let mut count = 0;
     for row in rows {
-        let row = row.map_err(RowsError::Rows)?;
-        writer.record(row.cells()).map_err(RowsError::Write)?;
+        write(&row.map_err(RowsError::Rows)?)?;
         count += 1;
     }
-    writer.flush().map_err(RowsError::Write)?;
     Ok(count)
 }
 

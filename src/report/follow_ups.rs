@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use crate::model::{FollowUpRow, encode};
 
-use super::csv::{CsvWriter, RowsError};
+use super::csv::CsvWriter;
 use super::output::{OutputError, ReportTarget, replace};
 
 /// Append new columns at the end.
@@ -32,12 +32,9 @@ pub fn write_follow_ups(
     let path = target.path().ok_or(OutputError::Stdout)?;
     replace(path, |out| {
         let mut writer = CsvWriter::new(out);
-        let mut fill = || {
-            writer.record(FOLLOW_UP_COLUMNS)?;
-            rows.iter().try_for_each(|row| writer.record(cells(row)))?;
-            writer.flush()
-        };
-        fill().map_err(RowsError::Write)
+        writer.record(FOLLOW_UP_COLUMNS)?;
+        rows.iter().try_for_each(|row| writer.record(cells(row)))?;
+        Ok(writer.flush()?)
     })
 }
 

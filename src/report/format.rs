@@ -129,7 +129,10 @@ fn stream<E: Error + 'static>(
     out: &mut dyn Write,
     fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
 ) -> Result<Delivery, OutputError<E>> {
-    let written = fill(out).and_then(|rows| out.flush().map(|()| rows).map_err(RowsError::Write));
+    let written = fill(out).and_then(|rows| {
+        out.flush()?;
+        Ok(rows)
+    });
     match written {
         Ok(rows) => Ok(Delivery::Whole { rows }),
         Err(RowsError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {

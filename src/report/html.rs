@@ -16,7 +16,7 @@ use ring::digest::{SHA256, digest};
 
 use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing, visible};
 
-use super::csv::RowsError;
+use super::csv::{RowsError, each_row};
 use super::html_chart::{self, TimelineChart};
 use super::summary::{ReportSummary, SUMMARY_ROWS, excluded_state, meaning, rows_left};
 
@@ -36,16 +36,10 @@ pub fn write_html<E: Error + 'static>(
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
     let mut page = HtmlPage(out);
-    page.head(summary).map_err(RowsError::Write)?;
+    page.head(summary)?;
     let folder = folder(&summary.inputs);
-    let mut count = 0;
-    for row in rows {
-        let row = row.map_err(RowsError::Rows)?;
-        let is_left = summary.is_left(&row);
-        page.row(&row, is_left, folder).map_err(RowsError::Write)?;
-        count += 1;
-    }
-    page.tail(summary).map_err(RowsError::Write)?;
+    let count = each_row(rows, |row| page.row(row, summary.is_left(row), folder))?;
+    page.tail(summary)?;
     Ok(count)
 }
 

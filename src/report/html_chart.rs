@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::model::{Count, Number, Outcome, Span, window_name};
 
-use super::timeline::{COLUMNS, SendGap, Timeline, WaitedFor, WindowUse};
+use super::timeline::{COLUMNS, SendGap, Timeline, WaitedFor, WindowUse, between};
 
 /// The canvas width of a bar.
 const BAR: u64 = 1000;
@@ -282,10 +282,6 @@ fn columns_span(line: &Timeline, columns: usize) -> Duration {
 fn height(count: u32, full: u32) -> f64 {
     let share = f64::from(count) / f64::from(full.max(1));
     100.0 - FULL * share.min(100.0 / FULL)
-}
-
-fn between(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 #[cfg(test)]

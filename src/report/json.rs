@@ -9,13 +9,13 @@ use std::error::Error;
 use std::io;
 use std::io::Write;
 
-use serde::{Serialize, Serializer};
-use serde_json::json;
+use serde::{Serialize as _, Serializer as _};
 use serde_json::ser::Formatter;
+use serde_json::{Value, json};
 
 use crate::model::{Outcome, ReportRow, is_hidden};
 
-use super::csv::RowsError;
+use super::csv::{RowsError, each_row};
 use super::summary::ReportSummary;
 
 /// Incremented on incompatible changes.
@@ -27,19 +27,17 @@ pub fn write_json<E: Error + 'static>(
     summary: &ReportSummary,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
-    out.write_all(b"{\n\"summary\": ")
-        .map_err(RowsError::Write)?;
-    write_value(&mut out, &SummaryFields(summary)).map_err(RowsError::Write)?;
-    out.write_all(b",\n\"rows\": [").map_err(RowsError::Write)?;
-    let mut count = 0;
-    for row in rows {
-        let row = row.map_err(RowsError::Rows)?;
-        let between: &[u8] = if count == 0 { b"\n" } else { b",\n" };
-        out.write_all(between).map_err(RowsError::Write)?;
-        write_value(&mut out, &row).map_err(RowsError::Write)?;
-        count += 1;
-    }
-    out.write_all(b"\n]\n}\n").map_err(RowsError::Write)?;
+    out.write_all(b"{\n\"summary\": ")?;
+    let fields = harmless(&mut out).collect_map(fields(summary));
+    fields.map_err(io::Error::from)?;
+    out.write_all(b",\n\"rows\": [")?;
+    let mut between = "\n";
+    let count = each_row(rows, |row| {
+        out.write_all(between.as_bytes())?;
+        between = ",\n";
+        Ok(row.serialize(&mut harmless(&mut out))?)
+    })?;
+    out.write_all(b"\n]\n}\n")?;
     Ok(count)
 }
 
@@ -48,19 +46,10 @@ pub fn write_jsonl<E: Error + 'static>(
     mut out: impl Write,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
-    let mut count = 0;
-    for row in rows {
-        let row = row.map_err(RowsError::Rows)?;
-        write_value(&mut out, &row).map_err(RowsError::Write)?;
-        out.write_all(b"\n").map_err(RowsError::Write)?;
-        count += 1;
-    }
-    Ok(count)
-}
-
-fn write_value(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    let mut serializer = harmless(out);
-    value.serialize(&mut serializer).map_err(io::Error::from)
+    each_row(rows, |row| {
+        row.serialize(&mut harmless(&mut out))?;
+        out.write_all(b"\n")
+    })
 }
 
 /// Returns a serializer for compact, single-line JSON without hidden characters.
@@ -95,78 +84,73 @@ impl Formatter for Harmless {
     }
 }
 
-/// The summary in the document, with its fields in this order.
-struct SummaryFields<'run>(&'run ReportSummary);
-
-impl Serialize for SummaryFields<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let run = self.0;
-        let named = |name: &String| (name != "-").then(|| name.clone());
-        let left: Vec<_> = run.left().into_iter().map(|left| left.text).collect();
-        let counts = |outcomes: &BTreeMap<Outcome, u64>| -> BTreeMap<_, _> {
-            let counts = outcomes.iter();
-            counts
-                .map(|(outcome, count)| (outcome.as_str(), *count))
-                .collect()
-        };
-        let types = run.action_types.iter().map(|(name, outcomes)| {
-            let name = (!name.is_empty()).then_some(name);
-            json!({ "action_type": name, "outcomes": counts(outcomes) })
-        });
-        let follow_ups = run.follow_ups.iter();
-        let follow_ups: BTreeMap<_, _> = follow_ups
-            .map(|(follow_up, count)| (follow_up.as_str(), *count))
-            .collect();
-        let answers = run.answers.iter().map(|((http_status, class), count)| {
-            let class = (!class.is_empty()).then_some(class);
-            json!({ "http_status": http_status, "class": class, "count": count })
-        });
-        let windows = run.timeline.iter().flat_map(|line| &line.windows);
-        let quota = windows.map(|used| {
-            json!({
-                "limit": used.window.limit,
-                "period_seconds": used.window.period.as_secs_f64(),
-                "most_taken": used.peaks.iter().max().unwrap_or(&0),
-                "waited_seconds": used.waited.as_secs_f64(),
-            })
-        });
-        let cooled_down = run.timeline.as_ref().map(|line| line.cooled_down);
-        serializer.collect_map([
-            ("schema_version", json!(SCHEMA_VERSION)),
-            ("run_id", json!(run.run.to_string())),
-            ("sandbox", json!(run.is_sandbox)),
-            ("state", json!(run.standing.as_str())),
-            ("stop_reason", json!(run.stop_reason)),
-            ("exit_code", json!(run.exit_code)),
-            ("begun_at", json!(run.begun_at)),
-            ("ended_at", json!(run.ended_at)),
-            ("written_at", json!(run.written_at)),
-            ("user", json!(run.user)),
-            ("host", json!(run.host)),
-            ("tenant", json!(named(&run.tenant))),
-            ("app", json!(named(&run.app))),
-            ("cloud", json!(run.cloud)),
-            ("version", json!(run.version)),
-            ("inputs", json!(run.inputs)),
-            ("rows_read", json!(run.rows_read)),
-            ("input_complete", json!(run.input_complete)),
-            ("rows", json!(run.rows())),
-            ("left", json!(left)),
-            ("outcomes", json!(every(&run.outcomes))),
-            ("already_final", json!(run.final_statuses)),
-            ("action_types", types.collect()),
-            ("follow_ups", json!(follow_ups)),
-            ("attempts", json!(run.attempts())),
-            ("throttled", json!(run.throttled())),
-            ("answers", answers.collect()),
-            ("quota", quota.collect()),
-            (
-                "cooldown_seconds",
-                json!(cooled_down.unwrap_or_default().as_secs_f64()),
-            ),
-            ("settings", json!(run.settings)),
-        ])
-    }
+/// Returns the summary in the document, in the order of its fields.
+fn fields(run: &ReportSummary) -> [(&'static str, Value); 30] {
+    let named = |name: &String| (name != "-").then(|| name.clone());
+    let left: Vec<_> = run.left().into_iter().map(|left| left.text).collect();
+    let counts = |outcomes: &BTreeMap<Outcome, u64>| -> BTreeMap<_, _> {
+        let counts = outcomes.iter();
+        counts
+            .map(|(outcome, count)| (outcome.as_str(), *count))
+            .collect()
+    };
+    let types = run.action_types.iter().map(|(name, outcomes)| {
+        let name = (!name.is_empty()).then_some(name);
+        json!({ "action_type": name, "outcomes": counts(outcomes) })
+    });
+    let follow_ups = run.follow_ups.iter();
+    let follow_ups: BTreeMap<_, _> = follow_ups
+        .map(|(follow_up, count)| (follow_up.as_str(), *count))
+        .collect();
+    let answers = run.answers.iter().map(|((http_status, class), count)| {
+        let class = (!class.is_empty()).then_some(class);
+        json!({ "http_status": http_status, "class": class, "count": count })
+    });
+    let windows = run.timeline.iter().flat_map(|line| &line.windows);
+    let quota = windows.map(|used| {
+        json!({
+            "limit": used.window.limit,
+            "period_seconds": used.window.period.as_secs_f64(),
+            "most_taken": used.peaks.iter().max().unwrap_or(&0),
+            "waited_seconds": used.waited.as_secs_f64(),
+        })
+    });
+    let cooled_down = run.timeline.as_ref().map(|line| line.cooled_down);
+    [
+        ("schema_version", json!(SCHEMA_VERSION)),
+        ("run_id", json!(run.run.to_string())),
+        ("sandbox", json!(run.is_sandbox)),
+        ("state", json!(run.standing.as_str())),
+        ("stop_reason", json!(run.stop_reason)),
+        ("exit_code", json!(run.exit_code)),
+        ("begun_at", json!(run.begun_at)),
+        ("ended_at", json!(run.ended_at)),
+        ("written_at", json!(run.written_at)),
+        ("user", json!(run.user)),
+        ("host", json!(run.host)),
+        ("tenant", json!(named(&run.tenant))),
+        ("app", json!(named(&run.app))),
+        ("cloud", json!(run.cloud)),
+        ("version", json!(run.version)),
+        ("inputs", json!(run.inputs)),
+        ("rows_read", json!(run.rows_read)),
+        ("input_complete", json!(run.input_complete)),
+        ("rows", json!(run.rows())),
+        ("left", json!(left)),
+        ("outcomes", json!(every(&run.outcomes))),
+        ("already_final", json!(run.final_statuses)),
+        ("action_types", types.collect()),
+        ("follow_ups", json!(follow_ups)),
+        ("attempts", json!(run.attempts())),
+        ("throttled", json!(run.throttled())),
+        ("answers", answers.collect()),
+        ("quota", quota.collect()),
+        (
+            "cooldown_seconds",
+            json!(cooled_down.unwrap_or_default().as_secs_f64()),
+        ),
+        ("settings", json!(run.settings)),
+    ]
 }
 
 /// Returns the counts of all outcomes, including zeros, so that every key always exists.

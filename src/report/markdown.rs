@@ -9,7 +9,7 @@ use std::io::Write;
 
 use crate::model::{Count, Number, Outcome, ReportRow, Span, visible, window_name};
 
-use super::csv::RowsError;
+use super::csv::{RowsError, each_row};
 use super::summary::{ReportSummary, excluded_state, meaning};
 
 /// The most rows in a ticket.
@@ -21,28 +21,24 @@ pub fn write_markdown<E: Error + 'static>(
     summary: &ReportSummary,
     rows: impl IntoIterator<Item = Result<ReportRow, E>>,
 ) -> Result<u64, RowsError<E>> {
-    write_head(&mut out, summary).map_err(RowsError::Write)?;
+    write_head(&mut out, summary)?;
     let is_whole = summary.rows() <= ROWS;
-    let mut count = 0;
-    let mut shown = 0;
-    let mut passed_over = 0_u64;
-    for row in rows {
-        let row = row.map_err(RowsError::Rows)?;
-        count += 1;
-        if !is_whole && !summary.is_left(&row) {
-            continue;
+    let (mut shown, mut passed_over) = (0, 0_u64);
+    let count = each_row(rows, |row| {
+        if !is_whole && !summary.is_left(row) {
+            return Ok(());
         }
         if shown == ROWS {
             passed_over += 1;
-            continue;
+            return Ok(());
         }
         if shown == 0 {
-            write_rows_head(&mut out, is_whole).map_err(RowsError::Write)?;
+            write_rows_head(&mut out, is_whole)?;
         }
         shown += 1;
-        write_row(&mut out, &row).map_err(RowsError::Write)?;
-    }
-    write_tail(&mut out, count - shown, passed_over).map_err(RowsError::Write)?;
+        write_row(&mut out, row)
+    })?;
+    write_tail(&mut out, count - shown, passed_over)?;
     Ok(count)
 }
 

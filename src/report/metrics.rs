@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use crate::model::{Outcome, RunId, Standing};
 use crate::quota::Window;
 
-use super::csv::RowsError;
 use super::output::{OutputError, replace};
 
 /// Why nothing was sent.
@@ -92,51 +91,66 @@ impl Metrics {
         let (run, version) = (self.run.to_string(), env!("CARGO_PKG_VERSION"));
         let sandbox = if self.sandbox { "true" } else { "false" };
         let labels = [("run", &*run), ("version", version), ("sandbox", sandbox)];
-        text.family("run_info", "gauge", "Information about the run.");
+        text.family("run_info", "Information about the run.");
         text.sample("run_info", &labels, 1.0);
-        text.family(
-            "run_state",
-            "gauge",
-            "1 for the current state of the run, 0 for the others.",
-        );
-        for state in [
+        let states = [
             Standing::Running,
             Standing::Stopped,
             Standing::Crashed,
             Standing::Finished,
-        ] {
-            let is_so = f64::from(u8::from(state == self.standing));
-            text.sample("run_state", &[("state", state.as_str())], is_so);
+        ];
+        let states = states.map(|state| (state.as_str(), u64::from(state == self.standing)));
+        let help = "1 for the current state of the run, 0 for the others.";
+        text.each("run_state", help, "state", states);
+        let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
+        let help = "Start time of this process.";
+        text.one(
+            "run_started_timestamp_seconds",
+            help,
+            seconds(self.started_at),
+        );
+        if let Some(ended) = self.ended_at {
+            text.one(
+                "run_ended_timestamp_seconds",
+                "End time of the run.",
+                seconds(ended),
+            );
         }
-        self.times(&mut text);
-        text.one("rows", "gauge", "Rows read.", count(self.rows));
-        text.family("actions", "gauge", "Rows by outcome.");
-        for outcome in Outcome::ALL {
+        if let Some(code) = self.exit_code {
+            text.one("exit_code", "Exit code.", code.into());
+        }
+        let help = "Time of these figures.";
+        text.one("written_timestamp_seconds", help, seconds(self.written_at));
+        text.one("rows", "Rows read.", number(self.rows));
+        let outcomes = Outcome::ALL.map(|outcome| {
             let rows = self.outcomes.get(&outcome).copied().unwrap_or(0);
-            text.sample("actions", &[("outcome", outcome.as_str())], count(rows));
-        }
+            (outcome.as_str(), rows)
+        });
+        text.each("actions", "Rows by outcome.", "outcome", outcomes);
         let help = "Machines that need manual work.";
-        text.one("follow_ups", "gauge", help, count(self.follow_ups));
-        text.family(
-            "cancels_total",
-            "counter",
-            "Cancels or releases sent, by the answer's HTTP status; `none` without an answer.",
-        );
-        for (status, sent) in &self.cancels {
-            let status = status.map_or("none".to_owned(), |status| status.to_string());
-            text.sample("cancels_total", &[("status", &status)], count(*sent));
-        }
-        text.one("reads_total", "counter", "Reads sent.", count(self.reads));
+        text.one("follow_ups", help, number(self.follow_ups));
+        let sent = self.cancels.iter().map(|(answer, sent)| {
+            let answer = answer.map_or("none".to_owned(), |status| status.to_string());
+            (answer, *sent)
+        });
+        let help =
+            "Cancels or releases sent, by the answer's HTTP status; `none` without an answer.";
+        text.each("cancels_total", help, "status", sent);
+        text.one("reads_total", "Reads sent.", number(self.reads));
         let help = "Calls answered by 429, reads included.";
-        text.one("throttled_total", "counter", help, count(self.throttled));
+        text.one("throttled_total", help, number(self.throttled));
         let help = "Cancels or releases sent again for a row.";
-        text.one("retries_total", "counter", help, count(self.retries));
-        self.quota(&mut text);
-        text.family(
-            "waited_seconds_total",
-            "counter",
-            "Time in which nothing was sent.",
-        );
+        text.one("retries_total", help, number(self.retries));
+        let windows = self.quota.iter();
+        let used = windows
+            .clone()
+            .map(|(window, used)| (window.to_string(), (*used).into()));
+        let help = "Slots taken of each window for cancels.";
+        text.each("quota_used", help, "window", used);
+        let limits = windows.map(|(window, _)| (window.to_string(), window.limit.get().into()));
+        let help = "Slots of each window for cancels.";
+        text.each("quota_limit", help, "window", limits);
+        text.family("waited_seconds_total", "Time in which nothing was sent.");
         for cause in Waited::ALL {
             let waited = self.waited.get(&cause).copied().unwrap_or_default();
             let labels = [("cause", cause.as_str())];
@@ -144,70 +158,27 @@ impl Metrics {
         }
         text.0
     }
-
-    fn times(&self, text: &mut Exposition) {
-        let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
-        let help = "Start time of this process.";
-        text.one(
-            "run_started_timestamp_seconds",
-            "gauge",
-            help,
-            seconds(self.started_at),
-        );
-        if let Some(ended) = self.ended_at {
-            let help = "End time of the run.";
-            text.one("run_ended_timestamp_seconds", "gauge", help, seconds(ended));
-        }
-        if let Some(code) = self.exit_code {
-            text.one("exit_code", "gauge", "Exit code.", code.into());
-        }
-        let help = "Time of these figures.";
-        text.one(
-            "written_timestamp_seconds",
-            "gauge",
-            help,
-            seconds(self.written_at),
-        );
-    }
-
-    fn quota(&self, text: &mut Exposition) {
-        text.family(
-            "quota_used",
-            "gauge",
-            "Slots taken of each window for cancels.",
-        );
-        for (window, used) in &self.quota {
-            text.sample(
-                "quota_used",
-                &[("window", &window.to_string())],
-                (*used).into(),
-            );
-        }
-        text.family("quota_limit", "gauge", "Slots of each window for cancels.");
-        for (window, _) in &self.quota {
-            let limit = window.limit.get();
-            text.sample(
-                "quota_limit",
-                &[("window", &window.to_string())],
-                limit.into(),
-            );
-        }
-    }
 }
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "Prometheus knows no other numbers, and counts stay below 2^53"
 )]
-fn count(number: u64) -> f64 {
-    number as f64
+fn number(count: u64) -> f64 {
+    count as f64
 }
 
 /// Samples in Prometheus' text format.
 struct Exposition(String);
 
 impl Exposition {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// Begins a metric: a counter if its name ends in `_total`, as Prometheus wants it.
+    fn family(&mut self, name: &str, help: &str) {
+        let kind = if name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
         // Writing to a String cannot fail, here and below.
         writeln!(
             self.0,
@@ -228,9 +199,24 @@ impl Exposition {
         writeln!(self.0, "mde_cancel_{name}{labels} {value}").ok();
     }
 
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
-        self.family(name, kind, help);
+    /// Writes a metric without labels.
+    fn one(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, help);
         self.sample(name, &[], value);
+    }
+
+    /// Writes a metric with a count for each value of a label.
+    fn each(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        counts: impl IntoIterator<Item = (impl AsRef<str>, u64)>,
+    ) {
+        self.family(name, help);
+        for (value, count) in counts {
+            self.sample(name, &[(label, value.as_ref())], number(count));
+        }
     }
 }
 
@@ -242,9 +228,7 @@ fn escaped(text: &str) -> String {
 
 /// Replaces the file at `path` atomically.
 pub fn write_metrics(path: &Path, text: &str) -> Result<(), OutputError<Infallible>> {
-    replace(path, |out| {
-        out.write_all(text.as_bytes()).map_err(RowsError::Write)
-    })
+    replace(path, |out| Ok(out.write_all(text.as_bytes())?))
 }
 
 #[cfg(test)]

@@ -218,7 +218,7 @@ pub(super) fn replace<T, E: Error + 'static>(
     let filled = {
         let mut out = BufWriter::with_capacity(BUFFER, temporary.as_file_mut());
         let filled = fill(&mut out).and_then(|filled| {
-            out.flush().map_err(RowsError::Write)?;
+            out.flush()?;
             Ok(filled)
         });
         filled.map_err(|source| OutputError::Rows {

@@ -238,7 +238,7 @@ fn give_back(taken: &mut BinaryHeap<Reverse<Timestamp>>, by: Timestamp) {
 }
 
 /// Returns zero if `to` is before `from`.
-fn between(from: Timestamp, to: Timestamp) -> Duration {
+pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
