@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use mde_cancel::api::{
-    ApiSettings, SendClient, Connection, ListQuery, Proxies, ReadClient, RootCerts,
+    Connection, ListQuery, Proxies, ReadClient, RootCerts, SendClient, WebSettings,
 };
 use mde_cancel::model::{ActionId, Reply, Request, is_hidden};
 use secrecy::SecretString;
@@ -77,14 +77,14 @@ async fn call(kind: u8, listener: &TcpListener, bytes: &[u8]) {
     let Ok(SocketAddr::V4(address)) = listener.local_addr() else {
         return;
     };
-    let connection = Connection::open(ApiSettings {
-        base: format!("http://{address}/").parse().expect("an address"),
+    let base = format!("http://{address}/").parse().expect("an address");
+    let settings = WebSettings {
         timeout: Duration::from_secs(5),
         user_agent: "fuzz".to_owned(),
         trust: RootCerts::Nothing,
         proxies: Proxies::Off,
-    })
-    .expect("a connection");
+    };
+    let connection = Connection::open(base, settings).expect("a connection");
     let token = SecretString::from(TOKEN);
     let id = ActionId::parse("7f3c2a10-5b1e-4a77-9a3d-0c5be0a1d9f2").expect("an id");
     let answer = answer(kind, bytes);

@@ -17,7 +17,7 @@ mod web_client;
 
 pub use action_json::saved_actions;
 pub use client::{MAX_BATCH, ReadClient, SendClient};
-pub use connection::{ApiSettings, Connection};
+pub use connection::Connection;
 pub use odata::{Filter, ListQuery, MAX_TOP};
 pub use proxy::Proxy;
 pub use root_certificates::{CaFileError, Roots, load_roots};

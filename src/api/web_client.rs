@@ -9,9 +9,8 @@ use reqwest::Client;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::root_certificates::{CaFileError, load_roots};
-
 use super::dns::Lookup;
+use super::root_certificates::{CaFileError, load_roots};
 
 /// Short, because losing an idle connection can leave the result of a call unknown, and 25 calls a minute gain nothing
 /// from a long-lived one.
@@ -48,7 +47,6 @@ pub enum Scheme {
 
 #[derive(Clone, Debug)]
 pub struct WebSettings {
-    pub scheme: Scheme,
     /// The limit for one call, from DNS to the last byte of the response.
     pub timeout: Duration,
     /// For example `mde-cancel/0.1.0`.
@@ -78,7 +76,7 @@ pub enum ApiError {
 }
 
 /// Sends nothing.
-pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
+pub fn web_client(scheme: Scheme, settings: WebSettings) -> Result<Client, ApiError> {
     let store = match &settings.trust {
         RootCerts::Public => load_roots(None)?.store,
         RootCerts::PublicAnd(path) => load_roots(Some(path))?.store,
@@ -91,7 +89,7 @@ pub fn web_client(settings: WebSettings) -> Result<Client, ApiError> {
         .with_root_certificates(store)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let is_https = settings.scheme == Scheme::Https;
+    let is_https = scheme == Scheme::Https;
     let accept = HeaderValue::from_static("application/json");
     let mut builder = Client::builder()
         .default_headers(HeaderMap::from_iter([(ACCEPT, accept)]))

@@ -8,8 +8,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mde_cancel::api::{
-    ApiSettings, Connection, Filter, ListQuery, MAX_BATCH, Proxies, ReadClient, RootCerts,
-    SendClient,
+    Connection, Filter, ListQuery, MAX_BATCH, Proxies, ReadClient, RootCerts, SendClient,
+    WebSettings,
 };
 use mde_cancel::model::{
     ActionId, ActionStatus, CancelReply, ReadPage, ReplyKind, Request, RetryAfter, Selection,
@@ -30,14 +30,13 @@ const PATIENT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(3);
 
 fn open(base: &str, trust: RootCerts, timeout: Duration) -> Connection {
-    Connection::open(ApiSettings {
-        base: base.parse().unwrap(),
+    let settings = WebSettings {
         timeout,
         user_agent: "mde-cancel/test".to_owned(),
         trust,
         proxies: Proxies::Off,
-    })
-    .unwrap()
+    };
+    Connection::open(base.parse().unwrap(), settings).unwrap()
 }
 
 fn plain(server: &RawServer) -> Connection {

@@ -52,14 +52,13 @@ fn clock() -> Arc<dyn Clock> {
 
 fn login_client(login: &str) -> LoginClient {
     let client = |scheme| {
-        web_client(WebSettings {
-            scheme,
+        let settings = WebSettings {
             timeout: Duration::from_secs(30),
             user_agent: "mde-cancel/test".to_owned(),
             trust: RootCerts::Nothing,
             proxies: Proxies::Off,
-        })
-        .unwrap()
+        };
+        web_client(scheme, settings).unwrap()
     };
     LoginClient::new(
         client(Scheme::Https),

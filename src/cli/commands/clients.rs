@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{
-    ApiError, ApiSettings, Connection, Proxies, ReadClient, RootCerts, Scheme, SendClient,
-    WebSettings, web_client,
+    ApiError, Connection, Proxies, ReadClient, RootCerts, Scheme, SendClient, WebSettings,
+    web_client,
 };
 use crate::auth::{
     AuthError, CachePolicy, Certificate, Claims, Credential, DeviceCode, DevicePrompt, EntraSignIn,
@@ -189,13 +189,17 @@ pub(super) fn connect(
     settings: &ConnectionSettings,
     timeout: Duration,
 ) -> Result<Connection, Failure> {
-    Ok(Connection::open(ApiSettings {
-        base: settings.api_url.clone(),
+    let base = settings.api_url.clone();
+    Ok(Connection::open(base, web_settings(settings, timeout))?)
+}
+
+fn web_settings(settings: &ConnectionSettings, timeout: Duration) -> WebSettings {
+    WebSettings {
         timeout,
         user_agent: user_agent(),
         trust: trust(settings),
         proxies: Proxies::FromEnvironment,
-    })?)
+    }
 }
 
 pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
@@ -280,18 +284,15 @@ pub(super) fn login_client(
     settings: &ConnectionSettings,
     timeout: Duration,
 ) -> Result<LoginClient, ApiError> {
-    let client = |scheme, trust, proxies| {
-        web_client(WebSettings {
-            scheme,
-            timeout,
-            user_agent: user_agent(),
-            trust,
-            proxies,
-        })
+    let secure = web_settings(settings, timeout);
+    let local = WebSettings {
+        trust: RootCerts::Nothing,
+        proxies: Proxies::Off,
+        ..secure.clone()
     };
     Ok(LoginClient::new(
-        client(Scheme::Https, trust(settings), Proxies::FromEnvironment)?,
-        client(Scheme::Http, RootCerts::Nothing, Proxies::Off)?,
+        web_client(Scheme::Https, secure)?,
+        web_client(Scheme::Http, local)?,
         settings.login_url.clone(),
     ))
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use url::Url;
 
-use crate::api::{ApiSettings, Connection, Proxies, RootCerts, saved_actions};
+use crate::api::{Connection, Proxies, RootCerts, WebSettings, saved_actions};
 use crate::auth::{Credential, StaticToken, TokenSource};
 
 use crate::cli::args::SandboxArgs;
@@ -174,13 +174,13 @@ impl EmbeddedSandbox {
         }));
         let base = Url::parse(&format!("http://{address}"));
         let base = base.context("the sandbox has no address").map_err(fault)?;
-        let connection = Connection::open(ApiSettings {
-            base,
+        let settings = WebSettings {
             timeout,
             user_agent: user_agent(),
             trust: RootCerts::Nothing,
             proxies: Proxies::Off,
-        })?;
+        };
+        let connection = Connection::open(base, settings)?;
         let token = StaticToken::from_value(&SecretString::from("sandbox"), "the sandbox")?;
         let credential = Credential::new(TokenSource::Ready(token), None);
         let embedded = Self {

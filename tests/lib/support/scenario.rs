@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mde_cancel::api::{
-    ApiSettings, Connection, Proxies, ReadClient, RootCerts, Scheme, SendClient, WebSettings,
-    web_client,
+    Connection, Proxies, ReadClient, RootCerts, Scheme, SendClient, WebSettings, web_client,
 };
 use mde_cancel::auth::{
     Credential, EntraSignIn, Grant, LoginClient, SecretOrigin, SignInMethod, StaticToken,
@@ -472,14 +471,16 @@ pub(crate) fn gate(scope: ScopeKey, windows: Windows, concurrency: usize) -> Gat
 }
 
 pub(crate) fn connect(base: &str, timeout: Duration) -> Connection {
-    Connection::open(ApiSettings {
-        base: base.parse().unwrap(),
+    Connection::open(base.parse().unwrap(), web_settings(timeout)).unwrap()
+}
+
+fn web_settings(timeout: Duration) -> WebSettings {
+    WebSettings {
         timeout,
         user_agent: "mde-cancel tests".to_owned(),
         trust: RootCerts::Nothing,
         proxies: Proxies::Off,
-    })
-    .unwrap()
+    }
 }
 
 /// A token that any sandbox accepts unless it is strict.
@@ -497,16 +498,8 @@ fn handles(connection: Connection, credential: Credential) -> LaneHandles {
 }
 
 fn signing_in_at(login: &str) -> Credential {
-    let client = |scheme| {
-        web_client(WebSettings {
-            scheme,
-            timeout: Duration::from_secs(3600),
-            user_agent: "mde-cancel tests".to_owned(),
-            trust: RootCerts::Nothing,
-            proxies: Proxies::Off,
-        })
-        .unwrap()
-    };
+    let settings = web_settings(Duration::from_secs(3600));
+    let client = |scheme| web_client(scheme, settings.clone()).unwrap();
     let login = LoginClient::new(
         client(Scheme::Https),
         client(Scheme::Http),
