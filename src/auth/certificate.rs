@@ -3,7 +3,6 @@
 //! The assertion is a JWT with PS256 and the certificate's thumbprint (x5t#S256), as documented by Entra. Each sign-in
 //! creates a new one, valid for ten minutes.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use super::token::AuthError;
 /// The validity of an assertion, in seconds.
 const LIFETIME: i64 = 600;
 
+#[derive(Debug)]
 pub struct Certificate {
     key: Arc<RsaKeyPair>,
     /// Base64 of the certificate's SHA-256 hash.
@@ -99,13 +99,5 @@ impl Certificate {
             )
             .map_err(|_| AuthError::NoRandomness)?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
-    }
-}
-
-impl fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate")
-            .field("thumbprint", &self.thumbprint)
-            .finish_non_exhaustive()
     }
 }

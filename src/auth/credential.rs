@@ -90,26 +90,49 @@ impl Credential {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::path::Path;
+    use std::path::PathBuf;
 
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use secrecy::{ExposeSecret as _, SecretString};
+    use serde_json::json;
 
     use super::*;
     use crate::platform::open_private_file;
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
-    fn write(path: &Path, text: &[u8]) {
-        let mut file = open_private_file(path).unwrap();
-        file.set_len(0).unwrap();
-        file.write_all(text).unwrap();
+    struct TokenFile(tempfile::TempDir);
+
+    impl TokenFile {
+        fn with(text: impl AsRef<[u8]>) -> Self {
+            let file = Self(tempfile::tempdir().unwrap());
+            file.write(text);
+            file
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("token")
+        }
+
+        fn write(&self, text: impl AsRef<[u8]>) {
+            let mut file = open_private_file(&self.path()).unwrap();
+            file.set_len(0).unwrap();
+            file.write_all(text.as_ref()).unwrap();
+        }
+
+        fn read(&self) -> Result<StaticToken, AuthError> {
+            StaticToken::from_file(&self.path())
+        }
+
+        fn credential(&self, tenant: Option<&str>) -> Credential {
+            let source = TokenSource::Ready(self.read().unwrap());
+            Credential::new(source, tenant.map(str::to_owned))
+        }
     }
 
-    fn jwt(tenant: &str) -> String {
-        let claims = serde_json::json!({ "tid": tenant }).to_string();
-        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+    fn jwt(claims: &serde_json::Value) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
     }
 
     async fn text_of(credential: &Credential, freshness: CachePolicy) -> String {
@@ -119,16 +142,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_file_is_read_again_when_a_new_token_is_wanted_and_not_before() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        write(&path, b"first\n");
-        let ready = StaticToken::from_file(&path).unwrap();
-        let credential = Credential::new(TokenSource::Ready(ready), None);
-        write(&path, b"second\n");
+        let file = TokenFile::with("first\n");
+        let credential = file.credential(None);
+        file.write("second\n");
         assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "first");
         assert_eq!(text_of(&credential, CachePolicy::New).await, "second");
         assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "second");
-        write(&path, b"\n");
+        file.write("\n");
         let error = credential.token(CachePolicy::New).await.unwrap_err();
         assert!(matches!(error, AuthError::Empty { .. }));
         assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "second");
@@ -153,40 +173,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_without_a_newer_token_says_why_the_old_one_is_useless_where_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        let claims = |claims: serde_json::Value| {
-            format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
-        };
         for (token, is_useless) in [
             ("opaque".to_owned(), false),
-            (claims(serde_json::json!({"exp": 4_000_000_000_u64})), false),
-            (claims(serde_json::json!({"exp": 1_000_000_000})), true),
-            (
-                claims(serde_json::json!({"aud": "https://graph.example"})),
-                true,
-            ),
+            (jwt(&json!({"exp": 4_000_000_000_u64})), false),
+            (jwt(&json!({"exp": 1_000_000_000})), true),
+            (jwt(&json!({"aud": "https://graph.example"})), true),
         ] {
-            write(&path, token.as_bytes());
-            let ready = StaticToken::from_file(&path).unwrap();
-            let credential = Credential::new(TokenSource::Ready(ready), None);
-            let renewed = credential.token(CachePolicy::New).await;
+            let file = TokenFile::with(token);
+            let renewed = file.credential(None).token(CachePolicy::New).await;
             assert_eq!(renewed.is_err(), is_useless, "{renewed:?}");
         }
     }
 
     #[tokio::test]
     async fn a_new_token_of_another_tenant_is_refused_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        write(&path, jwt(TENANT).as_bytes());
-        let ready = StaticToken::from_file(&path).unwrap();
-        let credential = Credential::new(TokenSource::Ready(ready), Some(TENANT.to_owned()));
-        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, jwt(TENANT));
-        write(
-            &path,
-            jwt("99999999-2222-3333-4444-555555555555").as_bytes(),
-        );
+        let token = jwt(&json!({ "tid": TENANT }));
+        let file = TokenFile::with(&token);
+        let credential = file.credential(Some(TENANT));
+        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, token);
+        file.write(jwt(
+            &json!({ "tid": "99999999-2222-3333-4444-555555555555" }),
+        ));
         for freshness in [CachePolicy::New, CachePolicy::AtHand] {
             let error = credential.token(freshness).await.unwrap_err();
             assert!(matches!(error, AuthError::WrongTenant { .. }));
@@ -195,25 +202,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_token_is_for_the_tenant_and_the_app_of_the_first_whoever_was_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        let token = |tenant: &str, app: &str| {
-            let claims = serde_json::json!({ "tid": tenant, "appid": app }).to_string();
-            format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
-        };
+        let token = |tenant: &str, app: &str| jwt(&json!({ "tid": tenant, "appid": app }));
         let first = token(TENANT, "app-1");
         for (second, told) in [
             (token("contoso", "app-1"), Some("tenant contoso")),
             (token(TENANT, "app-2"), Some("app app-2")),
             ("opaque".to_owned(), Some("cannot be read")),
             (token(&TENANT.to_uppercase(), "app-1"), None),
-            (jwt(TENANT), None),
+            (jwt(&json!({ "tid": TENANT })), None),
         ] {
-            write(&path, first.as_bytes());
-            let ready = StaticToken::from_file(&path).unwrap();
-            let credential = Credential::new(TokenSource::Ready(ready), None);
+            let file = TokenFile::with(&first);
+            let credential = file.credential(None);
             assert_eq!(text_of(&credential, CachePolicy::AtHand).await, first);
-            write(&path, second.as_bytes());
+            file.write(&second);
             for freshness in [CachePolicy::New, CachePolicy::AtHand] {
                 let got = credential.token(freshness).await;
                 match told {
@@ -226,18 +227,17 @@ mod tests {
 
     #[test]
     fn a_missing_a_binary_and_an_endless_file_are_refused_by_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        let missing = StaticToken::from_file(&path).unwrap_err();
+        let file = TokenFile(tempfile::tempdir().unwrap());
+        let missing = file.read().unwrap_err();
         assert!(matches!(missing, AuthError::Unreadable { .. }));
-        write(&path, b"\xff\xfea\0b\0");
-        let binary = StaticToken::from_file(&path).unwrap_err();
+        file.write(b"\xff\xfea\0b\0");
+        let binary = file.read().unwrap_err();
         assert!(matches!(binary, AuthError::NotAToken { .. }));
-        write(&path, &vec![b'a'; 1 << 20]);
-        let long = StaticToken::from_file(&path).unwrap_err();
+        file.write(vec![b'a'; 1 << 20]);
+        let long = file.read().unwrap_err();
         assert!(matches!(long, AuthError::TooLong { .. }));
         for error in [missing, binary, long] {
-            assert!(error.to_string().contains(path.to_str().unwrap()));
+            assert!(error.to_string().contains(file.path().to_str().unwrap()));
         }
     }
 
@@ -245,12 +245,11 @@ mod tests {
     #[test]
     fn a_file_that_others_can_read_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        write(&path, b"the-secret");
+        let file = TokenFile::with("the-secret");
         for mode in [0o604, 0o640] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let error = StaticToken::from_file(&path).unwrap_err();
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(file.path(), mode).unwrap();
+            let error = file.read().unwrap_err();
             assert!(matches!(error, AuthError::Exposed { .. }));
             assert!(!format!("{error} {error:?}").contains("the-secret"));
         }

@@ -2,7 +2,6 @@
 //!
 //! An [`EntraSignIn`] gets one token per call by its [`SignInMethod`]; caching and retries are up to the caller.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -56,6 +55,7 @@ pub enum SecretOrigin {
 }
 
 /// A sign-in for one scope. Neither caches nor retries.
+#[derive(Debug)]
 pub struct EntraSignIn {
     method: SignInMethod,
     pub(super) scope: String,
@@ -142,15 +142,6 @@ impl EntraSignIn {
         }
         let response = self.login.post(endpoint, &form).await?;
         response.json::<TokenResponse>()?.into_token(asked)
-    }
-}
-
-impl fmt::Debug for EntraSignIn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EntraSignIn")
-            .field("method", &self.method)
-            .field("scope", &self.scope)
-            .finish_non_exhaustive()
     }
 }
 

@@ -268,8 +268,10 @@ mod tests {
                 "{status}"
             );
         }
-        let soon = r#"{"error":"temporarily_unavailable"}"#;
-        assert!(error(400, soon, Peer::LoginService).is_transient());
+        for word in ["temporarily_unavailable", "server_error"] {
+            let soon = format!(r#"{{"error":"{word}","error_codes":[7000215]}}"#);
+            assert!(error(400, &soon, Peer::LoginService).is_transient());
+        }
         let missing = r#"{"error":"x","error_description":"Identity not found"}"#;
         let missing = error(400, missing, Peer::ManagedIdentity);
         assert_eq!(

@@ -1,6 +1,5 @@
 //! Gets a managed identity's token from a virtual machine's metadata service or from App Service.
 
-use std::fmt;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -17,6 +16,7 @@ const API_VERSION: &str = "2019-08-01";
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A managed identity, with its endpoint on this machine.
+#[derive(Debug)]
 pub struct ManagedIdentity {
     endpoint: Url,
     /// The secret by which App Service recognizes processes of the app.
@@ -90,15 +90,6 @@ impl ManagedIdentity {
         login
             .identity_response(call, &url, self.header.clone())
             .await
-    }
-}
-
-impl fmt::Debug for ManagedIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ManagedIdentity")
-            .field("endpoint", &self.endpoint.as_str())
-            .field("client", &self.client)
-            .finish_non_exhaustive()
     }
 }
 

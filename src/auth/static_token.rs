@@ -2,7 +2,6 @@
 //!
 //! It cannot renew a token itself, only read the file again. A file must be private.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +18,7 @@ const TOKEN_FILE: &str = "token file";
 /// Tolerance for clock differences: a token that expired less than this ago is tried again.
 const CERTAIN: Duration = Duration::from_secs(2);
 
+#[derive(Debug)]
 pub struct StaticToken {
     place: TokenOrigin,
     // std Mutex: no `.await` while locked.
@@ -112,14 +112,6 @@ impl StaticToken {
         }
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
         Ok(token)
-    }
-}
-
-impl fmt::Debug for StaticToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaticToken")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
     }
 }
 
