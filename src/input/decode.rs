@@ -391,15 +391,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_with_the_way_out() {
-        for (mark, what) in binary_signatures::SIGNATURES {
-            let mut source = source(io::Cursor::new([mark, &[b'x'; 99][..]].concat()));
-            let error = source.fill().unwrap_err().to_string();
-            assert_eq!(error, format!("x is {what}"));
-        }
-    }
-
-    #[test]
     fn lines_count_what_was_consumed() {
         let mut source = source(&b"\xEF\xBB\xBFa\nb\nc"[..]);
         source.fill().unwrap();

@@ -194,26 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_around_an_id_is_stripped() {
-        for line in [
-            format!("\"{A}\","),
-            format!("  '{A}' ,"),
-            format!("- `{A}`"),
-            format!("• {A};"),
-            format!("\"{{{A}}}\","),
-            A.replace('-', ""),
-        ] {
-            assert!(is_wrapped_id(&line), "{line}");
-            assert_eq!(
-                plain_row(&line).unwrap().id.unwrap().to_string(),
-                A,
-                "{line}"
-            );
-        }
-        assert_eq!(plain_row("\"x\",").unwrap().id_text, "\"x\",");
-    }
-
-    #[test]
     fn a_broken_id_begins_a_list_and_a_word_does_not() {
         for line in [
             "7f3c2a10-5b1e-4a77",

@@ -72,19 +72,3 @@ pub struct InputSettings {
 
 /// Receives each row with its line; returns whether to continue.
 type RowSink<'s> = dyn FnMut(u64, row::ParsedRow) -> ControlFlow<()> + 's;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_single_dash_is_standard_input() {
-        assert_eq!(Input::parse(OsStr::new("-")), Input::Stdin);
-        for path in ["--", "./-", "a.csv", ""] {
-            assert_eq!(
-                Input::parse(OsStr::new(path)),
-                Input::File(PathBuf::from(path))
-            );
-        }
-    }
-}

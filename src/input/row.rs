@@ -406,33 +406,31 @@ mod tests {
     }
 
     #[test]
-    fn of_our_report_only_what_is_unsettled_goes_again() {
-        let header = ["action_id", "outcome", "reason", "run_id"];
-        let skipped = |outcome: &str| skipped(&header, &["x", outcome, "", "R"]);
-        for outcome in Outcome::ALL {
-            let expected = match outcome.as_str() {
-                "failed" | "unknown" | "accepted" | "not_attempted" | "forbidden" => None,
-                word => Some(format!("was {word} in run R")),
-            };
-            assert_eq!(skipped(outcome.as_str()), expected);
+    fn a_row_of_our_files_says_why_it_does_not_go_again() {
+        let report = ["action_id", "outcome", "reason", "run_id"];
+        let plan = ["action_id", "verdict", "reason", "outcome"];
+        for (header, cells, expected) in [
+            (report, ["x", "failed", "", "R"], None),
+            (
+                report,
+                ["x", "released", "", "R"],
+                Some("was released in run R"),
+            ),
+            (
+                report,
+                ["x", "new", "", "R"],
+                Some("its outcome in run R, `new`, is not an outcome to try again"),
+            ),
+            (plan, ["x", " SEND ", "y", ""], None),
+            (plan, ["x", "", "", ""], Some("the plan says ``")),
+            (
+                plan,
+                ["x", "skipped", "guarded", ""],
+                Some("the plan says `skipped`: guarded"),
+            ),
+        ] {
+            assert_eq!(skipped(&header, &cells).as_deref(), expected, "{cells:?}");
         }
-        assert_eq!(
-            skipped("new").unwrap(),
-            "its outcome in run R, `new`, is not an outcome to try again"
-        );
-    }
-
-    #[test]
-    fn of_a_frozen_plan_only_send_rows_go() {
-        let header = ["verdict", "action_id", "outcome", "reason"];
-        let skipped = |verdict, reason| skipped(&header, &[verdict, "x", "", reason]);
-        assert_eq!(skipped("send", "x"), None);
-        assert_eq!(skipped(" SEND ", ""), None);
-        assert_eq!(skipped("", "").unwrap(), "the plan says ``");
-        assert_eq!(
-            skipped("skipped", "guarded").unwrap(),
-            "the plan says `skipped`: guarded"
-        );
     }
 
     #[test]
