@@ -96,37 +96,6 @@ pub(super) fn page(json: &str, keep: Keep<'_>, redactor: &Redactor) -> Option<Re
     Some(page)
 }
 
-/// Merges two records of one action, keeping only equal fields. If their types or statuses differ, both are dropped.
-fn agreed(one: MachineAction, other: &MachineAction) -> MachineAction {
-    fn same<T: PartialEq>(one: Option<T>, other: Option<&T>) -> Option<T> {
-        one.filter(|one| Some(one) == other)
-    }
-    let is_clear = one.action_type == other.action_type && one.status == other.status;
-    MachineAction {
-        id: one.id,
-        status: one.status.filter(|_| is_clear),
-        action_type: one.action_type.filter(|_| is_clear),
-        requestor: same(one.requestor, other.requestor.as_ref()),
-        requestor_comment: same(one.requestor_comment, other.requestor_comment.as_ref()),
-        request_source: same(one.request_source, other.request_source.as_ref()),
-        action_scope: same(one.action_scope, other.action_scope.as_ref()),
-        machine_id: same(one.machine_id, other.machine_id.as_ref()),
-        computer_dns_name: same(one.computer_dns_name, other.computer_dns_name.as_ref()),
-        created_at: same(one.created_at, other.created_at.as_ref()),
-        updated_at: same(one.updated_at, other.updated_at.as_ref()),
-        cancellation_requestor: same(
-            one.cancellation_requestor,
-            other.cancellation_requestor.as_ref(),
-        ),
-        cancellation_comment: same(
-            one.cancellation_comment,
-            other.cancellation_comment.as_ref(),
-        ),
-        cancelled_at: same(one.cancelled_at, other.cancelled_at.as_ref()),
-        command_completed: one.command_completed || other.command_completed,
-    }
-}
-
 /// Returns a field as text, including numbers and booleans; `None` if it is blank.
 fn text(value: &Object<'_>, name: &str, redactor: &Redactor) -> Option<String> {
     let json = value.get(name)?;
@@ -239,7 +208,8 @@ impl<'de> Visitor<'de> for Elements<'_> {
                 Entry::Occupied(place) => {
                     let known = &mut page.records[*place.get()];
                     if *known != record {
-                        *known = agreed(record, known);
+                        // Either may be wrong, so neither is believed.
+                        *known = MachineAction::bare(record.id);
                     }
                 }
                 Entry::Vacant(place) if self.keep.wants(record.id, page.records.len()) => {
@@ -421,20 +391,18 @@ mod tests {
 
     #[test]
     fn of_two_records_that_contradict_each_other_neither_is_believed() {
-        let first = json!({"id": ID, "type": "Isolate", "status": "Pending", "machineId": "m", "requestor": "a"});
-        for (field, word) in [("type", "Unisolate"), ("status", "Succeeded")] {
+        let first = json!({"id": ID, "type": "Isolate", "status": "Pending", "requestor": "a"});
+        for (field, word) in [
+            ("type", "Unisolate"),
+            ("status", "Succeeded"),
+            ("requestor", "b"),
+        ] {
             let mut second = first.clone();
             second[field] = json!(word);
-            second["requestor"] = json!("b");
-            let read = all(&json!({"value": [first, second]}).to_string()).unwrap();
-            let [record] = &read.records[..] else {
-                unreachable!()
-            };
-            let expected = MachineAction {
-                machine_id: Some("m".to_owned()),
-                ..MachineAction::bare(record.id)
-            };
-            assert_eq!(*record, expected, "{field}");
+            let list = json!({ "value": [first, second, first] });
+            let records = all(&list.to_string()).unwrap().records;
+            let id = ActionId::parse(ID).unwrap();
+            assert_eq!(records, [MachineAction::bare(id)], "{field}");
         }
     }
 
