@@ -66,6 +66,8 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
                 "fix: grant Machine.Read.All to the app, consent, and get a new token; or run with --no-precheck",
                 "ok    cancel      may cancel RunAntiVirusScan",
                 "not granted: Machine.Isolate (Isolate, Unisolate), ",
+                "ok    release     may release no machine",
+                "not granted: Machine.Isolate (isolated machines), Machine.RestrictExecution (restricted machines)",
             ][..],
         ),
         (
@@ -110,6 +112,7 @@ fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
                 "fail  network     127.0.0.1 not reached: no connection",
                 "warn  read        not tried",
                 "ok    cancel      may cancel ",
+                "ok    release     may release isolated and restricted machines",
             ],
         ),
         (

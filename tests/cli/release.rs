@@ -233,7 +233,12 @@ fn a_release_says_what_stays_isolated_and_why() {
         assert!(said.contains(line), "{line}: {}", done.stdout);
     }
     assert!(!said.contains("matches nothing"), "{}", done.stdout);
-    // What is left of the wave is nobody's mistake by now.
+    // It was asked for in the plan, and isn't repeated in the command.
+    assert!(
+        plan.stderr.contains("with these settings"),
+        "{}",
+        plan.stderr
+    );
     let again = place.run(&format!("release {run} --dry-run")).exits(0);
     let by_us = on_one_line(&again.stdout);
     assert!(!by_us.contains("somebody else"), "{}", again.stdout);

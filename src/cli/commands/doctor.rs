@@ -23,7 +23,7 @@ use crate::cli::text::{Span, clock_time, error_chain, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::core::StopReason;
 use crate::engine::{NeededPermission, Permissions, ReadHandles};
-use crate::model::{ActionType, Destination};
+use crate::model::{ActionType, Destination, FollowUp};
 use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
@@ -496,7 +496,7 @@ impl Doctor<'_> {
             let names: Vec<_> = needed.types.iter().map(|(kind, _)| kind.as_str()).collect();
             names.join(", ")
         };
-        let may: Vec<_> = held.into_iter().map(types).collect();
+        let may: Vec<_> = held.iter().copied().map(types).collect();
         if may.is_empty() {
             let text = "the token permits no cancel";
             let fix = self.fix_of_grants("Machine.Isolate (or what fits the type)", claims);
@@ -514,6 +514,31 @@ impl Doctor<'_> {
                 format!("may cancel {may}\nnot granted: {missing}"),
             );
         }
+        self.check_releases(&held);
+    }
+
+    /// Says which machines `release` may release, as far as the token's claims tell.
+    fn check_releases(&mut self, held: &[&NeededPermission]) {
+        let (mut may, mut missing) = (Vec::new(), Vec::new());
+        for (need, machines) in [
+            (FollowUp::Unisolate, "isolated"),
+            (FollowUp::Unrestrict, "restricted"),
+        ] {
+            let permission = need.permission().unwrap_or_default();
+            if held.iter().any(|held| held.name == permission) {
+                may.push(machines);
+            } else {
+                missing.push(format!("{permission} ({machines} machines)"));
+            }
+        }
+        let mut text = match may.as_slice() {
+            [] => "may release no machine".to_owned(),
+            may => format!("may release {} machines", may.join(" and ")),
+        };
+        if !missing.is_empty() {
+            text = format!("{text}\nnot granted: {}", missing.join(", "));
+        }
+        self.checks.ok("release", text);
     }
 
     fn fix_of_grants(&self, permission: &str, claims: &Claims) -> String {

@@ -365,9 +365,10 @@ impl PreparedRun {
         let releasable: u64 = releasable.map(|(_, machines)| machines).sum();
         if releasable > 0 {
             let machines = Count::new(releasable, "machine");
+            let were = if releasable == 1 { "was" } else { "were" };
             steps.push(step(
                 &format!(
-                    "to release {machines} that were isolated or restricted before the cancel"
+                    "to release {machines} that {were} isolated or restricted before the cancel"
                 ),
                 NextCommand::Release(self.id),
             ));
@@ -395,11 +396,14 @@ impl PreparedRun {
         }
         let again = [Outcome::Unknown, Outcome::Failed, Outcome::Forbidden];
         let rows: u64 = again.into_iter().map(count).sum();
-        if let (Some(released), true) = (self.released, rows > 0) {
-            steps.push(step(
-                "to try the remaining machines again",
-                NextCommand::Release(released),
-            ));
+        if let Some(released) = self.released {
+            if rows > 0 {
+                let why = "to try the remaining machines again";
+                steps.push(step(why, NextCommand::Release(released)));
+            } else if count(Outcome::Accepted) > 0 {
+                let why = "to see later whether the open releases are done, and release again those that failed";
+                steps.push(step(why, NextCommand::Release(released)));
+            }
         } else if rows > 0
             && !self.is_sandbox
             && let Some(report) = self.input_again(reports)
