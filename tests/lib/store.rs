@@ -53,6 +53,18 @@ fn folder_in_memory() -> tempfile::TempDir {
     folder.unwrap()
 }
 
+fn opened() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    (dir, store)
+}
+
+fn opened_with_scope() -> (tempfile::TempDir, Store, ScopeKey) {
+    let (dir, store) = opened();
+    let key = scope(&store);
+    (dir, store, key)
+}
+
 fn open(dir: &Path) -> Store {
     Store::open(dir, process("boot"), at(0)).unwrap()
 }

@@ -102,8 +102,7 @@ fn a_run_that_waits_at_its_question_has_nothing() {
 
 #[test]
 fn only_live_runs_that_may_be_of_the_same_tenant_count() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     let of = |number, tenant: &str, app: &str| NewRun {
         tenant: tenant.to_owned(),
         app: app.to_owned(),
@@ -214,8 +213,7 @@ fn two_processes_that_send_the_same_ids_at_once_send_each_once() {
 
 #[test]
 fn a_row_that_is_left_for_later_says_why_until_it_is_settled() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     let run = confirmed(&store, 1, &[10, 11]);
     let deferred = |row| Record::Deferred {
         run,
@@ -284,8 +282,7 @@ fn a_state_that_was_read_before_another_run_settled_the_action_is_forgotten_when
 #[test]
 fn a_sample_comes_from_all_over_the_unsent_rows_of_its_type() {
     use mde_cancel::model::ActionType;
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     let run = block_on(store.create_run(new_run(1))).unwrap();
     for lane in [0, 1] {
         // In each lane, the first 50 of 100 rows have one type, and the type of the others is unknown.

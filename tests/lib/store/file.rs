@@ -66,8 +66,7 @@ fn what_is_no_state_file_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_torn_page_is_damage_and_not_an_empty_state() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     run_of(&store, 2_000);
     drop(store);
     let path = state_file(dir.path());
@@ -186,9 +185,7 @@ fn leaving_empties_the_log_also_where_others_stay() {
 #[test]
 fn a_file_that_is_removed_or_replaced_in_mid_run_ends_the_writing() {
     for name in ["state.db", "state.db-wal", "state.db-shm"] {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let key = scope(&store);
+        let (dir, store, key) = opened_with_scope();
         let run = run_of(&store, 2);
         let path = dir.path().join(name);
         let aside = dir.path().join("aside");
@@ -361,8 +358,7 @@ fn whichever_commit_fails_nothing_later_is_acknowledged_and_nothing_earlier_is_l
 
 #[test]
 fn a_damaged_table_is_told_by_whoever_meets_it_and_ends_the_writing() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = run_of(&store, 2_000);
     drop(store);
     let path = state_file(dir.path());

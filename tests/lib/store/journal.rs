@@ -19,8 +19,7 @@ fn report(dir: &Path) -> Vec<ReportRow> {
 
 #[test]
 fn five_thousand_rows_come_back_from_queue_and_report_in_their_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = block_on(store.create_run(new_run(1))).unwrap();
     // Sent without waiting, in batches of odd sizes.
     let mut pending = Vec::new();
@@ -60,8 +59,7 @@ fn five_thousand_rows_come_back_from_queue_and_report_in_their_order() {
 
 #[test]
 fn rows_that_are_settled_when_read_never_reach_the_queue() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = block_on(store.create_run(new_run(1))).unwrap();
     let bad = NewRow {
         id: Err("=cmd()".to_owned()),
@@ -127,8 +125,7 @@ fn six_states(store: &Store) -> RunKey {
 
 #[test]
 fn rows_without_a_last_word_get_one_and_the_counts_agree_with_the_report() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = six_states(&store);
     let stopped = Record::RunState {
         run,
@@ -173,9 +170,7 @@ fn rows_without_a_last_word_get_one_and_the_counts_agree_with_the_report() {
 
 #[test]
 fn everything_known_about_a_row_stands_in_its_report() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (dir, store, key) = opened_with_scope();
     let run = block_on(store.create_run(new_run(1))).unwrap();
     let told = NewRow {
         context: RowContext {
@@ -252,8 +247,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
 
 #[test]
 fn the_machines_that_need_a_hand_come_gravest_first_and_then_in_the_order_of_their_rows() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     let run = run_of(&store, 4);
     let needs = [
         FollowUp::CheckDevice,
@@ -279,9 +273,7 @@ fn the_machines_that_need_a_hand_come_gravest_first_and_then_in_the_order_of_the
 
 #[test]
 fn a_reply_and_a_last_word_leave_the_same_row_written_together_or_apart() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (dir, store, key) = opened_with_scope();
     let run = run_of(&store, 2);
     let calls = [1, 2].map(|row| call(take(&store, cancel_take(key, (run, row, 1), at(10)))));
     let last = |row| Record::Settled {
@@ -320,8 +312,7 @@ fn a_reply_and_a_last_word_leave_the_same_row_written_together_or_apart() {
 
 #[test]
 fn a_second_last_word_is_refused_and_ends_the_writing() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = run_of(&store, 2);
     block_on(store.write(vec![settled(run, 1, Outcome::Cancelled)])).unwrap();
     // A request is written whole or not at all: row 2 stays open.
@@ -341,9 +332,7 @@ fn a_second_last_word_is_refused_and_ends_the_writing() {
 
 #[test]
 fn records_sent_without_waiting_are_written_in_the_order_in_which_they_were_sent() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 1);
     let note = |phase| {
         store.write(vec![Record::Noted {
@@ -377,8 +366,7 @@ fn records_sent_without_waiting_are_written_in_the_order_in_which_they_were_sent
 
 #[test]
 fn what_was_sent_is_written_although_nobody_waits_for_the_answer() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = run_of(&store, 50);
     for row in 1..=50 {
         drop(store.write(vec![settled(run, row, Outcome::Cancelled)]));
@@ -393,8 +381,7 @@ fn what_was_sent_is_written_although_nobody_waits_for_the_answer() {
 
 #[test]
 fn a_report_of_a_run_that_goes_on_shows_one_instant() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = run_of(&store, 1_200);
     let mut rows = store.reader().unwrap().report_rows(new_run(1).id).unwrap();
     rows.next().unwrap().unwrap();
@@ -416,8 +403,7 @@ fn a_report_of_a_run_that_goes_on_shows_one_instant() {
 
 #[test]
 fn the_calls_of_a_run_are_shown_with_those_of_the_same_operation_only() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     let of = |number, operation: &str| {
         let settings = format!(r#"{{"operation":"{operation}"}}"#);
         let run = NewRun {
@@ -444,8 +430,7 @@ fn the_calls_of_a_run_are_shown_with_those_of_the_same_operation_only() {
 
 #[test]
 fn runs_are_listed_newest_first() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     for number in [2, 3, 1] {
         block_on(store.create_run(new_run(number))).unwrap();
     }

@@ -14,9 +14,7 @@ fn used(store: &Store, key: ScopeKey, allowed: &Arc<Windows>, now: Moment) -> u3
 
 #[test]
 fn slots_are_taken_until_the_window_is_full_and_come_back_one_hold_after_the_reply() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     let allowed = windows(&["3/1s"]);
     let calls: Vec<_> = (0..3)
         .map(|step| call(take(&store, read_take(key, &allowed, at(step)))))
@@ -37,9 +35,7 @@ fn slots_are_taken_until_the_window_is_full_and_come_back_one_hold_after_the_rep
 
 #[test]
 fn a_withdrawn_call_frees_its_slot_and_is_no_attempt() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 1);
     let one = windows(&["1/1h"]);
     let wish = |number| Take {
@@ -67,9 +63,7 @@ fn a_withdrawn_call_frees_its_slot_and_is_no_attempt() {
 
 #[test]
 fn an_attempt_withdrawn_later_leaves_the_earlier_ones() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 1);
     let first = call(take(&store, cancel_take(key, (run, 1, 1), at(5))));
     block_on(store.write(vec![replied(first, (run, 1, 1), Phase::Unknown)])).unwrap();
@@ -84,9 +78,7 @@ fn an_attempt_withdrawn_later_leaves_the_earlier_ones() {
 
 #[test]
 fn a_refused_take_writes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 2);
     let one = windows(&["1/1h"]);
     let wish = |row| Take {
@@ -291,9 +283,7 @@ fn named(scope: ScopeKey, window: &str, millis: i64) -> Record {
 
 #[test]
 fn allowances_that_the_service_named_are_kept_and_a_later_word_replaces_an_earlier_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (dir, store, key) = opened_with_scope();
     let said = ["40/1m", "7/333ms", "45/1m"].map(|window| named(key, window, 0));
     block_on(store.write(said.to_vec())).unwrap();
     drop(store);
@@ -308,9 +298,7 @@ fn allowances_that_the_service_named_are_kept_and_a_later_word_replaces_an_earli
 #[test]
 fn an_allowance_that_the_service_named_counts_for_a_day_from_its_last_confirmation() {
     const HOUR: i64 = 3_600_000;
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     block_on(store.write(vec![named(key, "45/1m", 0), named(key, "400/1h", 0)])).unwrap();
     block_on(store.write(vec![named(key, "45/1m", 20 * HOUR)])).unwrap();
     let name = block_on(store.scopes()).unwrap().remove(0).1;
@@ -326,9 +314,7 @@ fn an_allowance_that_the_service_named_counts_for_a_day_from_its_last_confirmati
 #[test]
 fn a_confirmation_from_the_future_counts_as_one_of_now() {
     const HOUR: i64 = 3_600_000;
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     block_on(store.write(vec![named(key, "45/1m", 1_000 * HOUR)])).unwrap();
     let name = block_on(store.scopes()).unwrap().remove(0).1;
     let kept = |millis| block_on(store.scope(&name, at(millis))).unwrap().adopted;
@@ -339,9 +325,7 @@ fn a_confirmation_from_the_future_counts_as_one_of_now() {
 #[test]
 fn a_learned_pace_is_kept_for_a_day_until_it_is_lifted() {
     const HOUR: i64 = 3_600_000;
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (dir, store, key) = opened_with_scope();
     let name = block_on(store.scopes()).unwrap().remove(0).1;
     let pace = KeptPace {
         window: "100/1m".parse().unwrap(),
@@ -394,9 +378,7 @@ fn calls_are_forgotten_after_25_hours_and_not_before() {
 
 #[test]
 fn a_busy_file_delays_an_attempt_and_does_not_fail_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (dir, store, key) = opened_with_scope();
     let free = windows(&["100/1m"]);
     let other = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -414,9 +396,7 @@ fn a_busy_file_delays_an_attempt_and_does_not_fail_it() {
 
 #[test]
 fn figures_are_read_while_another_process_writes() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (dir, store, key) = opened_with_scope();
     let minute = windows(&["3/1m"]);
     call(take(&store, read_take(key, &minute, at(0))));
     let other = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
@@ -433,9 +413,7 @@ fn figures_are_read_while_another_process_writes() {
 
 #[test]
 fn a_slot_of_which_nobody_hears_is_given_back_and_its_attempt_is_undone() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 2);
     let minute = windows(&["3/1m"]);
     let wish = |row| Take {

@@ -78,8 +78,7 @@ fn a_process_gets_the_hold_of_the_run_that_it_began_once_and_letting_go_frees_it
 
 #[test]
 fn a_hold_of_nothing_is_an_answer_and_no_fault() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     for answer in [
         block_on(store.hold_run(RunKey(7), at(1).wall)).map(drop),
         block_on(store.reopen_run(RunKey(7), at(1).wall)).map(drop),
@@ -125,8 +124,7 @@ fn a_run_that_has_finished_meanwhile_is_not_taken_up() {
 
 #[test]
 fn the_list_tells_running_stopped_crashed_and_finished_apart() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (dir, store) = opened();
     let run = run_of(&store, 1);
     assert_eq!(standing(dir.path()), Standing::Running);
     block_on(store.write(vec![ended_as(run, RunState::Stopped, 40)])).unwrap();
@@ -155,9 +153,7 @@ fn a_process_that_closes_its_store_in_mid_run_leaves_a_crashed_run_and_no_hold()
 
 #[test]
 fn the_counts_of_a_run_are_of_what_is_settled_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 5);
     let counts = |run| store.reader().unwrap().lane_counts(run).unwrap();
     for (row, number) in [(1, 1), (1, 2), (2, 1)] {
@@ -187,8 +183,7 @@ fn the_counts_of_a_run_are_of_what_is_settled_and_nothing_else() {
 
 #[test]
 fn the_known_ids_are_those_that_make_a_later_equal_one_a_duplicate() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let (_dir, store) = opened();
     let run = block_on(store.create_run(new_run(1))).unwrap();
     let ended = |number, outcome| NewRow {
         settlement: Some(settlement(outcome)),
@@ -227,9 +222,7 @@ fn the_known_ids_are_those_that_make_a_later_equal_one_a_duplicate() {
 
 #[test]
 fn a_removed_run_leaves_nothing_but_its_calls() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let key = scope(&store);
+    let (dir, store, key) = opened_with_scope();
     let one = windows(&["1/1h"]);
     let run = run_of(&store, 2);
     let wish = Take {
