@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use futures::stream::{FuturesOrdered, FuturesUnordered};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -181,6 +181,8 @@ pub(super) struct Runner<O> {
     clock: Arc<dyn Clock>,
     pub(super) core: Core,
     work: FuturesUnordered<RunningEffect>,
+    /// In order, so that observers get events in the order in which the core told them.
+    writes: FuturesOrdered<RunningEffect>,
     /// Reads and sign-ins. The run ends without those that the core no longer awaits.
     reads: FuturesUnordered<RunningEffect>,
     /// Whether rows of the input are being written. One write at a time; rows read meanwhile wait in the channel.
@@ -214,6 +216,7 @@ impl<O: Observer> Runner<O> {
             clock,
             core,
             work: FuturesUnordered::new(),
+            writes: FuturesOrdered::new(),
             reads: FuturesUnordered::new(),
             is_appending: false,
             intake: None,
@@ -276,6 +279,7 @@ impl<O: Observer> Runner<O> {
                     None => may_stop = false,
                 },
                 Some(performed) = self.work.next() => self.performed(performed?)?,
+                Some(performed) = self.writes.next() => self.performed(performed?)?,
                 Some(performed) = self.reads.next() => self.performed(performed?)?,
                 () = receive(&mut self.rows, &mut batch), if !self.is_appending => {
                     self.received(&mut batch);
@@ -308,7 +312,10 @@ impl<O: Observer> Runner<O> {
     }
 
     fn is_done(&self) -> bool {
-        (self.page.is_some() || self.core.is_done()) && self.work.is_empty() && self.rows.is_none()
+        (self.page.is_some() || self.core.is_done())
+            && self.work.is_empty()
+            && self.writes.is_empty()
+            && self.rows.is_none()
     }
 
     fn now(&self) -> Moment {
@@ -324,15 +331,14 @@ impl<O: Observer> Runner<O> {
         for effect in self.core.step(now, event) {
             match effect {
                 Effect::Tell { lane, event } => self.observer.happened(now, lane, &event),
-                effect => {
-                    let works = match effect {
-                        Effect::Read { .. } | Effect::ReadPage { .. } | Effect::Token { .. } => {
-                            &self.reads
-                        }
-                        _ => &self.work,
-                    };
-                    works.push(self.handles.run_effect(effect));
+                effect @ Effect::Write { .. } => {
+                    let written = self.handles.run_effect(effect);
+                    self.writes.push_back(written);
                 }
+                effect @ (Effect::Read { .. } | Effect::ReadPage { .. } | Effect::Token { .. }) => {
+                    self.reads.push(self.handles.run_effect(effect));
+                }
+                effect => self.work.push(self.handles.run_effect(effect)),
             }
         }
     }
