@@ -55,6 +55,16 @@ impl FollowUp {
         self != Self::Keep
     }
 
+    /// Returns whether reports show it in red: the machine is cut off, or lost to the tenant.
+    pub fn is_critical(self) -> bool {
+        match self {
+            Self::Unisolate | Self::Unrestrict | Self::ManualRequestAgain | Self::ManualOnboard => {
+                true
+            }
+            Self::CheckDevice | Self::ManualRestoreFile | Self::Keep => false,
+        }
+    }
+
     /// Returns what an action of this type and last status needs.
     ///
     /// `was_in_progress`: whether an earlier read showed it InProgress.

@@ -178,7 +178,12 @@ impl<W: Write> HtmlPage<W> {
         if !work.is_empty() {
             self.markup("<ul class=\"work\">")?;
             for &&(follow_up, count) in &work {
-                let (severity, what, advice) = advice(follow_up);
+                let (what, advice) = advice(follow_up);
+                let severity = if follow_up.is_critical() {
+                    "grave"
+                } else {
+                    "some"
+                };
                 html! {
                     self, "<li class=\"", severity, "\"><b>", Number(count), "</b> ", what, "<small>", advice,
                     "</small></li>",
@@ -598,41 +603,34 @@ fn facts(summary: &ReportSummary) -> Vec<(&'static str, String)> {
     facts.into_iter().flatten().collect()
 }
 
-/// Returns the severity of a follow-up, what the machines need, and advice.
-fn advice(follow_up: FollowUp) -> (&'static str, &'static str, &'static str) {
+/// Returns what the machines need, and advice.
+fn advice(follow_up: FollowUp) -> (&'static str, &'static str) {
     match follow_up {
         FollowUp::Unisolate => (
-            "grave",
             "to release from isolation",
             "The isolation had succeeded, so there was nothing to cancel: release the machine.",
         ),
         FollowUp::Unrestrict => (
-            "grave",
             "to let run code again",
             "The restriction had succeeded, so there was nothing to cancel: lift it.",
         ),
         FollowUp::ManualRequestAgain => (
-            "grave",
             "to request an action again for",
             "The action was cancelled before its record was read, and the record says what wasn't to be cancelled: request it again if it was meant.",
         ),
         FollowUp::ManualOnboard => (
-            "grave",
             "to onboard again",
             "The machine was offboarded; nothing reverses that from here.",
         ),
         FollowUp::ManualRestoreFile => (
-            "some",
             "with a quarantined file",
             "Restore the file by hand where it is needed.",
         ),
         FollowUp::CheckDevice => (
-            "some",
             "to check",
             "The record says Cancelled, but the action was in progress before: it may have been done.",
         ),
         FollowUp::Keep => (
-            "some",
             "to leave as they are",
             "Somebody else had isolated or restricted them before, or it was done again: the reason says who and when.",
         ),

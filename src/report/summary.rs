@@ -256,7 +256,11 @@ pub fn left(
     let machines = machines.filter(|(need, count)| need.is_work() && *count > 0);
     let mut left: Vec<_> = machines
         .map(|&(follow_up, count)| ActionItem {
-            severity: follow_up_severity(follow_up),
+            severity: if follow_up.is_critical() {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            },
             follow_up: Some(follow_up),
             text: format!(
                 "{} {}",
@@ -327,16 +331,6 @@ fn follow_up_words(follow_up: FollowUp, count: u64) -> String {
         FollowUp::ManualOnboard => format!("{is} offboarded: onboard again by hand"),
         FollowUp::ManualRestoreFile => "had files quarantined: restore them by hand".to_owned(),
         FollowUp::Keep => format!("{is} wanted as {} by somebody else", if count == 1 { "it is" } else { "they are" }),
-    }
-}
-
-fn follow_up_severity(follow_up: FollowUp) -> Severity {
-    match follow_up {
-        FollowUp::Unisolate
-        | FollowUp::Unrestrict
-        | FollowUp::ManualRequestAgain
-        | FollowUp::ManualOnboard => Severity::Critical,
-        FollowUp::CheckDevice | FollowUp::ManualRestoreFile | FollowUp::Keep => Severity::Warning,
     }
 }
 
