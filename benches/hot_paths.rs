@@ -30,8 +30,8 @@ use mde_cancel::model::{
 use mde_cancel::quota::{Calls, Decision, Windows, decide, forecast, milestones};
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::store::{
-    AttemptReply, CallId, InputMark, LoadFrom, NewRow, NewRun, Phase, Process, Purpose, QueuedRow,
-    Record, RunKey, ScopeKey, Store, Take, Taken,
+    AttemptReply, CallId, InputProgress, LoadFrom, NewRow, NewRun, Process, QueuedRow, Record,
+    RowPhase, RunKey, ScopeKey, SlotAnswer, SlotPurpose, SlotRequest, Store,
 };
 
 /// Calls that the documented hour allows.
@@ -60,7 +60,7 @@ fn decide_on_a_full_hour(bencher: Bencher<'_, '_>) {
     let calls = full_hour();
     let windows = Windows::documented();
     let now = at(2000 * HOUR);
-    assert_ne!(decide(now, &windows, &calls), Decision::Take);
+    assert_ne!(decide(now, &windows, &calls), Decision::SlotRequest);
     bencher.bench_local(|| decide(black_box(now), &windows, &calls));
 }
 
@@ -251,7 +251,7 @@ impl Desk {
         let store = Store::open(folder.path(), process, moment(0)).unwrap();
         let run = block_on(store.create_run(new_run())).unwrap();
         let rows = (1..=Self::ROWS).map(new_row).collect();
-        block_on(store.append_rows(run, rows, InputMark::default())).unwrap();
+        block_on(store.append_rows(run, rows, InputProgress::default())).unwrap();
         let scope = Scope {
             cloud: "bench".to_owned(),
             tenant: "-".to_owned(),
@@ -279,11 +279,11 @@ impl Desk {
             .collect();
         let now = moment(i64::from(first));
         let asked = attempts.iter().map(|&(row, number)| {
-            self.store.take(Take {
+            self.store.take(SlotRequest {
                 scope: self.scope,
                 windows: Arc::clone(&self.windows),
                 now,
-                purpose: Purpose::Send {
+                purpose: SlotPurpose::Send {
                     run: self.run,
                     row,
                     number,
@@ -294,7 +294,7 @@ impl Desk {
         let asked: Vec<_> = asked.collect();
         let taken = block_on(try_join_all(asked)).unwrap();
         let replies = attempts.iter().zip(taken).map(|(&(row, number), taken)| {
-            let Taken::Go(call) = taken else {
+            let SlotAnswer::Go(call) = taken else {
                 panic!("no window holds anything up");
             };
             let reply = AttemptReply {
@@ -305,7 +305,7 @@ impl Desk {
                 http_status: Some(200),
                 error_code: None,
                 correlation_id: None,
-                phase: Phase::Again,
+                phase: RowPhase::Again,
             };
             self.store.write(vec![Record::Replied {
                 call,
@@ -370,7 +370,11 @@ fn journal_rows(bencher: Bencher<'_, '_>) {
             (from..from + Desk::ROWS).map(new_row).collect()
         })
         .bench_local_values(|rows: Vec<NewRow>| {
-            block_on(desk.store.append_rows(desk.run, rows, InputMark::default())).unwrap();
+            block_on(
+                desk.store
+                    .append_rows(desk.run, rows, InputProgress::default()),
+            )
+            .unwrap();
         });
 }
 
@@ -422,12 +426,12 @@ fn answer(effect: &Effect) -> Option<Event> {
             let rows = (after.0 + 1..=last).map(queued).collect();
             Some(Event::Loaded { lane, rows })
         }
-        Effect::Take {
+        Effect::SlotRequest {
             lane, call_token, ..
-        } => Some(Event::Taken {
+        } => Some(Event::SlotAnswer {
             lane,
             call_token,
-            taken: Taken::Go(CallId(0)),
+            taken: SlotAnswer::Go(CallId(0)),
         }),
         Effect::Post {
             lane,

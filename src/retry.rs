@@ -17,7 +17,7 @@ use crate::model::{
 const LONG_COMMENT: usize = 500;
 
 /// If the first responses are this many 404s that are not the service's own, the address counts as wrong.
-pub const MAX_STRANGE_404S: u32 = 5;
+pub const MAX_UNEXPLAINED_404S: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetrySettings {
@@ -87,7 +87,7 @@ impl RetrySettings {
 
 /// Whether a request without a good response may have been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum CallEffect {
     NotApplied,
     Unknown,
 }
@@ -100,11 +100,11 @@ pub enum SendVerdict {
     /// 2xx; the record is open, or none was sent.
     Accepted(Option<Box<MachineAction>>),
     /// 2xx, but the record shows that the action ended otherwise.
-    CalledFinal(Box<MachineAction>),
+    AlreadyEnded(Box<MachineAction>),
     NotFound,
     Refused,
     /// A transient fault: retry, no earlier than the service asks.
-    Fault(Fate, Option<RetryAfter>),
+    Fault(CallEffect, Option<RetryAfter>),
     /// No byte was sent: a network fault, not an attempt.
     NoAttempt,
     Throttled(Throttle),
@@ -121,15 +121,15 @@ const ALREADY_UNDER_WAY: &str = "ActiveRequestAlreadyExists";
 pub fn judge_release(reply: &CancelReply) -> SendVerdict {
     let is_under_way = |error: &ServiceError| error.code == ALREADY_UNDER_WAY;
     match &reply.kind {
-        ReplyKind::Answer(None) => SendVerdict::Fault(Fate::Unknown, None),
+        ReplyKind::Answer(None) => SendVerdict::Fault(CallEffect::Unknown, None),
         ReplyKind::Refused if reply.error.as_ref().is_some_and(is_under_way) => {
-            SendVerdict::Fault(Fate::Unknown, None)
+            SendVerdict::Fault(CallEffect::Unknown, None)
         }
         ReplyKind::Answer(Some(record)) => {
             let boxed = Box::new(record.clone());
             match &record.status {
                 Some(ActionStatus::Succeeded) => SendVerdict::Done(boxed),
-                Some(status) if !status.is_open() => SendVerdict::CalledFinal(boxed),
+                Some(status) if !status.is_open() => SendVerdict::AlreadyEnded(boxed),
                 _ => SendVerdict::Accepted(Some(boxed)),
             }
         }
@@ -144,7 +144,7 @@ pub fn judge_cancel(reply: &CancelReply) -> SendVerdict {
             let boxed = Box::new(record.clone());
             match &record.status {
                 Some(ActionStatus::Cancelled) => SendVerdict::Done(boxed),
-                Some(status) if status.is_final() => SendVerdict::CalledFinal(boxed),
+                Some(status) if status.is_final() => SendVerdict::AlreadyEnded(boxed),
                 _ => SendVerdict::Accepted(Some(boxed)),
             }
         }
@@ -153,16 +153,16 @@ pub fn judge_cancel(reply: &CancelReply) -> SendVerdict {
         ReplyKind::Forbidden => SendVerdict::Forbidden,
         ReplyKind::NotFound => SendVerdict::NotFound,
         ReplyKind::Refused => SendVerdict::Refused,
-        ReplyKind::NotApplied(wait) => SendVerdict::Fault(Fate::NotApplied, *wait),
+        ReplyKind::NotApplied(wait) => SendVerdict::Fault(CallEffect::NotApplied, *wait),
         // Something else answered; the service never saw the call.
         ReplyKind::Redirected | ReplyKind::NoSuchAddress(_) => {
-            SendVerdict::Fault(Fate::NotApplied, None)
+            SendVerdict::Fault(CallEffect::NotApplied, None)
         }
-        ReplyKind::ServerFault(wait) => SendVerdict::Fault(Fate::Unknown, *wait),
-        ReplyKind::Garbled | ReplyKind::TimedOut | ReplyKind::Broken(_) => {
-            SendVerdict::Fault(Fate::Unknown, None)
+        ReplyKind::ServerFault(wait) => SendVerdict::Fault(CallEffect::Unknown, *wait),
+        ReplyKind::InvalidBody | ReplyKind::TimedOut | ReplyKind::Broken(_) => {
+            SendVerdict::Fault(CallEffect::Unknown, None)
         }
-        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => SendVerdict::NoAttempt,
+        ReplyKind::NotSent(_) | ReplyKind::NoSuchHost(_) => SendVerdict::NoAttempt,
     }
 }
 

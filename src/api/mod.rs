@@ -4,21 +4,21 @@
 //! call, and leaves the process only in that call's `Authorization` header.
 
 mod action_json;
-mod client;
-mod connection;
+mod api_address;
 mod dns;
+mod http_client;
+mod machine_actions;
 mod odata;
 mod proxy;
 mod response;
+mod retry_after;
 mod root_certificates;
 mod send;
-mod throttle;
-mod web_client;
 
 pub use action_json::saved_actions;
-pub use client::{MAX_BATCH, ReadClient, SendClient};
-pub use connection::Connection;
+pub use api_address::Connection;
+pub use http_client::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};
+pub use machine_actions::{MAX_BATCH, ReadClient, SendClient};
 pub use odata::{Filter, ListQuery, MAX_TOP};
 pub use proxy::Proxy;
 pub use root_certificates::{CaFileError, Roots, load_roots};
-pub use web_client::{ApiError, Proxies, RootCerts, Scheme, WebSettings, web_client};

@@ -8,8 +8,8 @@ use url::Url;
 
 use crate::model::{Redactor, Reply, ReplyKind, ServiceError, Throttle, brief};
 
+use super::retry_after::{allowance, body_wait, retry_after};
 use super::send::{RawResponse, SendError};
-use super::throttle::{allowance, body_wait, retry_after};
 
 /// How much of an invalid body is searched for an error message, in bytes.
 const MAX_ODD_BODY: usize = 4096;
@@ -34,7 +34,7 @@ pub(super) fn classify<T>(
                 error: None,
             },
             None => Reply {
-                kind: ReplyKind::Garbled,
+                kind: ReplyKind::InvalidBody,
                 http_status,
                 error: error_body(head(&answered.body)).error,
             },
@@ -71,7 +71,7 @@ pub(super) fn classify<T>(
 
 fn unanswered<T>(fault: SendError) -> Reply<T> {
     let kind = match fault {
-        SendError::NotSent(what) => ReplyKind::NeverLeft(what),
+        SendError::NotSent(what) => ReplyKind::NotSent(what),
         SendError::NoSuchHost(host) => ReplyKind::NoSuchHost(host),
         SendError::TimedOut => ReplyKind::TimedOut,
         SendError::Broken(what) => ReplyKind::Broken(what),

@@ -87,7 +87,7 @@ pub(super) async fn token(scope: &str, tenant: Option<&str>) -> Result<Token, Au
                 .chars()
                 .all(|letter| letter.is_alphanumeric() || ".-_:/".contains(letter))
         {
-            return Err(AuthError::NoArgument {
+            return Err(AuthError::InvalidArgument {
                 name,
                 value: word.to_owned(),
             });

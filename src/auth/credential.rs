@@ -11,7 +11,7 @@ use super::token::{AuthError, Token};
 /// Whether a cached token may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CachePolicy {
-    AtHand,
+    Cached,
     /// Get a new token: the service rejected the cached one, or it expires soon.
     New,
 }
@@ -65,11 +65,11 @@ impl Credential {
     /// Returns a token for the tenant. Cancel safe: the cached token stays.
     pub async fn token(&self, freshness: CachePolicy) -> Result<Token, AuthError> {
         let mut held = self.held.lock().await;
-        if let (CachePolicy::AtHand, Some(token)) = (freshness, &*held) {
+        if let (CachePolicy::Cached, Some(token)) = (freshness, &*held) {
             return Ok(token.clone());
         }
         let token = match (&self.source, freshness) {
-            (TokenSource::Ready(ready), CachePolicy::AtHand) => ready.held(),
+            (TokenSource::Ready(ready), CachePolicy::Cached) => ready.held(),
             (TokenSource::Ready(ready), CachePolicy::New) => ready.refresh().await?,
             (TokenSource::SignIn(sign_in), _) => sign_in.token().await?,
         };
@@ -145,13 +145,13 @@ mod tests {
         let file = TokenFile::with("first\n");
         let credential = file.credential(None);
         file.write("second\n");
-        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "first");
+        assert_eq!(text_of(&credential, CachePolicy::Cached).await, "first");
         assert_eq!(text_of(&credential, CachePolicy::New).await, "second");
-        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "second");
+        assert_eq!(text_of(&credential, CachePolicy::Cached).await, "second");
         file.write("\n");
         let error = credential.token(CachePolicy::New).await.unwrap_err();
         assert!(matches!(error, AuthError::Empty { .. }));
-        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, "second");
+        assert_eq!(text_of(&credential, CachePolicy::Cached).await, "second");
     }
 
     #[tokio::test]
@@ -160,7 +160,7 @@ mod tests {
         let ready = StaticToken::from_value(&value, "MDE_CANCEL_TOKEN").unwrap();
         let credential = Credential::new(TokenSource::Ready(ready), None);
         assert_eq!(
-            text_of(&credential, CachePolicy::AtHand).await,
+            text_of(&credential, CachePolicy::Cached).await,
             "the-secret"
         );
         let error = credential.token(CachePolicy::New).await.unwrap_err();
@@ -190,11 +190,11 @@ mod tests {
         let token = jwt(&json!({ "tid": TENANT }));
         let file = TokenFile::with(&token);
         let credential = file.credential(Some(TENANT));
-        assert_eq!(text_of(&credential, CachePolicy::AtHand).await, token);
+        assert_eq!(text_of(&credential, CachePolicy::Cached).await, token);
         file.write(jwt(
             &json!({ "tid": "99999999-2222-3333-4444-555555555555" }),
         ));
-        for freshness in [CachePolicy::New, CachePolicy::AtHand] {
+        for freshness in [CachePolicy::New, CachePolicy::Cached] {
             let error = credential.token(freshness).await.unwrap_err();
             assert!(matches!(error, AuthError::WrongTenant { .. }));
         }
@@ -213,9 +213,9 @@ mod tests {
         ] {
             let file = TokenFile::with(&first);
             let credential = file.credential(None);
-            assert_eq!(text_of(&credential, CachePolicy::AtHand).await, first);
+            assert_eq!(text_of(&credential, CachePolicy::Cached).await, first);
             file.write(&second);
-            for freshness in [CachePolicy::New, CachePolicy::AtHand] {
+            for freshness in [CachePolicy::New, CachePolicy::Cached] {
                 let got = credential.token(freshness).await;
                 match told {
                     Some(told) => assert!(got.unwrap_err().to_string().contains(told)),

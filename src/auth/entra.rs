@@ -27,7 +27,7 @@ pub enum SignInMethod {
     App {
         tenant: String,
         client: String,
-        grant: Grant,
+        grant: GrantType,
     },
     ManagedIdentity(ManagedIdentity),
     /// The user who is signed in to the Azure CLI.
@@ -39,7 +39,7 @@ pub enum SignInMethod {
 
 /// An app's proof of identity.
 #[derive(Clone, Debug)]
-pub enum Grant {
+pub enum GrantType {
     ClientSecret(SecretOrigin),
     Certificate(Arc<Certificate>),
     /// A token from an issuer that the app trusts, as in Kubernetes. Read again for each sign-in.
@@ -119,17 +119,17 @@ impl EntraSignIn {
         &self,
         tenant: &str,
         client: &str,
-        grant: &Grant,
+        grant: &GrantType,
     ) -> Result<Token, AuthError> {
         let endpoint = self.login.endpoint(tenant, "token");
         let asked = self.clock.now().wall;
         let (field, proof) = match grant {
-            Grant::ClientSecret(origin) => ("client_secret", origin.read()?),
-            Grant::Certificate(certificate) => {
+            GrantType::ClientSecret(origin) => ("client_secret", origin.read()?),
+            GrantType::Certificate(certificate) => {
                 let assertion = certificate.assertion(client, endpoint.as_str(), asked)?;
                 ("client_assertion", SecretString::from(assertion))
             }
-            Grant::FederatedToken(path) => ("client_assertion", read_federated(path)?),
+            GrantType::FederatedToken(path) => ("client_assertion", read_federated(path)?),
         };
         let mut form = vec![
             ("client_id", client),

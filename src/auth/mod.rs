@@ -21,7 +21,7 @@ pub use certificate::Certificate;
 pub use claims::Claims;
 pub use credential::{CachePolicy, Credential, TokenSource};
 pub use device_code::{DeviceCode, DevicePrompt, ShowPrompt};
-pub use entra::{EntraSignIn, Grant, SecretOrigin, SignInMethod};
+pub use entra::{EntraSignIn, GrantType, SecretOrigin, SignInMethod};
 pub use login_client::LoginClient;
 pub use managed_identity::ManagedIdentity;
 pub use static_token::StaticToken;

@@ -16,7 +16,7 @@ use super::token::{AuthError, Token};
 const TOKEN_FILE: &str = "token file";
 
 /// Tolerance for clock differences: a token that expired less than this ago is tried again.
-const CERTAIN: Duration = Duration::from_secs(2);
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub struct StaticToken {
@@ -103,7 +103,7 @@ impl StaticToken {
             let error = held.refused(origin, &self.scope, now);
             let is_useless = match &error {
                 AuthError::WrongAudience { .. } => true,
-                AuthError::Expired { ago, .. } => ago.0 >= CERTAIN,
+                AuthError::Expired { ago, .. } => ago.0 >= CLOCK_TOLERANCE,
                 _ => false,
             };
             if is_useless {

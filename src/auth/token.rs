@@ -41,7 +41,7 @@ pub enum AuthError {
     #[error("the managed identity's endpoint {address} is not on this machine")]
     ForeignEndpoint { address: String },
     #[error("{name} {value:?} has characters that cannot be passed to the Azure CLI")]
-    NoArgument { name: &'static str, value: String },
+    InvalidArgument { name: &'static str, value: String },
     #[error("{origin} holds something that is no token")]
     NotAToken { origin: String },
     /// Secrets must not be in files that others can read or change.
@@ -84,7 +84,7 @@ pub enum AuthError {
     #[error("the new token is for {got}, but the one before it was for {had}")]
     AnotherIdentity { had: String, got: String },
     #[error("the new token cannot be read, so it may be for another tenant than the one before it")]
-    OpaqueSuccessor,
+    OpaqueNewToken,
     #[error("the token is for tenant {got}, but tenant {asked} was asked for")]
     WrongTenant { asked: String, got: String },
     /// A token from outside may be for any tenant.
@@ -129,7 +129,7 @@ impl AuthError {
                 let command = format!("az account get-access-token --resource {wanted}");
                 return Some(command.into());
             }
-            Self::AnotherIdentity { .. } | Self::OpaqueSuccessor => {
+            Self::AnotherIdentity { .. } | Self::OpaqueNewToken => {
                 "check which program writes the token, and sign in with the first identity"
             }
             Self::WrongTenant { .. } => "check --tenant-id and where the token comes from",
@@ -140,7 +140,7 @@ impl AuthError {
                 return Some(hint.into());
             }
             Self::Empty { .. }
-            | Self::NoArgument { .. }
+            | Self::InvalidArgument { .. }
             | Self::NoRandomness
             | Self::NotAToken { .. }
             | Self::TooLong { .. }
@@ -243,7 +243,7 @@ impl Token {
             return Ok(());
         };
         let Some(got) = &self.claims else {
-            return Err(AuthError::OpaqueSuccessor);
+            return Err(AuthError::OpaqueNewToken);
         };
         let differs = |had: &Option<String>, got: &Option<String>| match (had, got) {
             (Some(had), Some(got)) => !had.eq_ignore_ascii_case(got),

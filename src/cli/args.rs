@@ -20,10 +20,10 @@ use crate::model::{ActionStatus, ActionType, Selection};
 use crate::quota::Windows;
 use crate::sandbox::{Faults, Latency, parse_quota};
 
+use super::flag_values::{self, RateChoice, Sensitive, When};
 use super::logging::LogFormat;
 use super::progress::ProgressMode;
 use super::terminal::ColorMode;
-use super::values::{self, RateChoice, Sensitive, When};
 
 const ENV_MARK: &str = "[env: ";
 
@@ -229,7 +229,7 @@ pub struct RunArgs {
     #[arg(
         long = "plan",
         value_name = "ID",
-        value_parser = values::plan_id,
+        value_parser = flag_values::plan_id,
         conflicts_with = "dry_run",
         help_heading = "Safety",
         display_order = 0,
@@ -271,17 +271,17 @@ pub struct SendArgs {
     #[arg(env_or_config = "MDE_CANCEL_NO_VERIFY")]
     pub no_verify: bool,
     /// Wait this long for accepted calls to take effect
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = values::bound, help_heading = "Sending")]
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = flag_values::bound, help_heading = "Sending")]
     #[arg(env_or_config = "MDE_CANCEL_VERIFY_TIMEOUT")]
     pub verify_timeout: Duration,
     #[command(flatten)]
     pub tuning: TuningArgs,
     /// Stop cleanly after this time; `resume` continues
-    #[arg(long, value_name = "DURATION", value_parser = values::bound, help_heading = "Limits")]
+    #[arg(long, value_name = "DURATION", value_parser = flag_values::bound, help_heading = "Limits")]
     #[arg(env_or_config = "MDE_CANCEL_STOP_AFTER")]
     pub stop_after: Option<Duration>,
     /// Stop after N failures, or when N% failed (counted from 50 sent)
-    #[arg(long, value_name = "N|N%", value_parser = values::max_failures, help_heading = "Limits")]
+    #[arg(long, value_name = "N|N%", value_parser = flag_values::max_failures, help_heading = "Limits")]
     #[arg(env_or_config = "MDE_CANCEL_MAX_FAILURES")]
     pub max_failures: Option<MaxFailures>,
     #[command(flatten)]
@@ -295,7 +295,7 @@ pub struct ReleaseArgs {
     #[arg(value_name = "RUN")]
     pub run: String,
     /// Only machines that these users or apps isolated or restricted, spelled as the run's report shows them
-    #[arg(long = "requestor", value_name = "NAME", value_delimiter = ',', value_parser = values::trimmed)]
+    #[arg(long = "requestor", value_name = "NAME", value_delimiter = ',', value_parser = flag_values::trimmed)]
     #[arg(conflicts_with = "plan", help_heading = "Selection")]
     pub requestors: Vec<String>,
     /// Never touch what this file lists, besides what the run excluded; repeatable
@@ -309,7 +309,7 @@ pub struct ReleaseArgs {
     #[arg(
         long,
         value_name = "ID",
-        value_parser = values::plan_id,
+        value_parser = flag_values::plan_id,
         requires = "yes",
         conflicts_with = "dry_run",
         help_heading = "Safety",
@@ -319,7 +319,7 @@ pub struct ReleaseArgs {
     #[arg(long, conflicts_with = "yes", help_heading = "Safety")]
     pub dry_run: bool,
     /// Comment stored with each release [default: one that names the run]
-    #[arg(short, long, value_name = "TEXT", value_parser = values::comment, help_heading = "Sending")]
+    #[arg(short, long, value_name = "TEXT", value_parser = flag_values::comment, help_heading = "Sending")]
     #[arg(env_or_config = "MDE_CANCEL_COMMENT")]
     pub comment: Option<String>,
     #[command(flatten)]
@@ -345,14 +345,14 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// Also cancel Unisolate, UnrestrictCodeExecution or unknown types; can leave devices cut off
-    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = values::protected_type)]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = flag_values::protected_type)]
     #[arg(help_heading = "Safety")]
     pub allow_protected: Vec<ActionType>,
     /// Send without reading each action's current status first
     #[arg(long, help_heading = "Safety")]
     pub no_precheck: bool,
     /// Comment stored with each cancel [default: the row's own, or one that names the run]
-    #[arg(short, long, value_name = "TEXT", value_parser = values::comment, help_heading = "Sending")]
+    #[arg(short, long, value_name = "TEXT", value_parser = flag_values::comment, help_heading = "Sending")]
     #[arg(env_or_config = "MDE_CANCEL_COMMENT")]
     pub comment: Option<String>,
     #[command(flatten)]
@@ -472,7 +472,7 @@ pub struct ResumeArgs {
     #[arg(long, help_heading = "Safety")]
     pub no_precheck: bool,
     /// Stop cleanly after this time; `resume` continues
-    #[arg(long, value_name = "DURATION", value_parser = values::bound, help_heading = "Limits")]
+    #[arg(long, value_name = "DURATION", value_parser = flag_values::bound, help_heading = "Limits")]
     pub stop_after: Option<Duration>,
     /// Report file: .csv, .jsonl, .json, .html, .md, or `-` for stdout; repeatable [default: as in the run]
     #[arg(long = "report", value_name = "PATH", help_heading = "Output")]
@@ -532,7 +532,7 @@ pub struct RemoveArgs {
     #[arg(value_name = "RUN", required_unless_present = "older_than")]
     pub runs: Vec<String>,
     /// Delete all runs that were last worked on longer ago than this, such as 30d
-    #[arg(long, value_name = "AGE", value_parser = values::duration, conflicts_with = "runs")]
+    #[arg(long, value_name = "AGE", value_parser = flag_values::duration, conflicts_with = "runs")]
     pub older_than: Option<Duration>,
     /// Delete without asking
     #[arg(short, long)]
@@ -572,11 +572,11 @@ impl ReportArgs {
 pub struct InputArgs {
     /// Files with action ids, or `-` for standard input. Without INPUT, the flags of Selection choose actions from the
     /// tenant
-    #[arg(value_name = "INPUT", value_hint = ValueHint::AnyPath, value_parser = values::input())]
+    #[arg(value_name = "INPUT", value_hint = ValueHint::AnyPath, value_parser = flag_values::input())]
     #[arg(help_heading = None::<&str>)]
     pub inputs: Vec<Input>,
     /// Column with the action id, if its name isn't recognized
-    #[arg(long, value_name = "NAME", value_parser = values::not_blank)]
+    #[arg(long, value_name = "NAME", value_parser = flag_values::not_blank)]
     pub id_column: Option<String>,
     /// Input format: auto, csv, tsv, jsonl, json or lines
     #[arg(
@@ -585,8 +585,8 @@ pub struct InputArgs {
         default_value = "auto",
         ignore_case = true,
         hide_possible_values = true,
-        value_parser = PossibleValuesParser::new(values::INPUT_FORMATS.map(|(word, _)| word))
-            .try_map(|word| values::input_format(&word)),
+        value_parser = PossibleValuesParser::new(flag_values::INPUT_FORMATS.map(|(word, _)| word))
+            .try_map(|word| flag_values::input_format(&word)),
         env_or_config = "MDE_CANCEL_INPUT_FORMAT",
     )]
     pub input_format: InputFormat,
@@ -608,25 +608,25 @@ impl InputArgs {
 #[command(next_help_heading = "Selection")]
 pub struct SelectionArgs {
     /// Only these action types, such as Isolate,LiveResponse
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = values::action_type)]
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = flag_values::action_type)]
     pub types: Vec<ActionType>,
     /// Only these statuses, such as Pending,InProgress
-    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = values::status)]
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = flag_values::status)]
     pub statuses: Vec<ActionStatus>,
     /// Only actions requested by these users or apps, spelled as `mde-cancel list` shows them
-    #[arg(long = "requestor", value_name = "NAME", value_delimiter = ',', value_parser = values::trimmed)]
+    #[arg(long = "requestor", value_name = "NAME", value_delimiter = ',', value_parser = flag_values::trimmed)]
     pub requestors: Vec<String>,
     /// Only actions on these machines
-    #[arg(long = "machine-id", value_name = "ID", value_delimiter = ',', value_parser = values::machine_id)]
+    #[arg(long = "machine-id", value_name = "ID", value_delimiter = ',', value_parser = flag_values::machine_id)]
     pub machine_ids: Vec<String>,
     /// Only actions created after this time, or in this last span: 2026-01-31T08:00:00Z, 2h, 7d
-    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    #[arg(long, value_name = "TIME", value_parser = flag_values::when)]
     pub since: Option<When>,
     /// Only actions created before this time, or older than this: 3d means more than 3 days old
-    #[arg(long, value_name = "TIME", value_parser = values::when)]
+    #[arg(long, value_name = "TIME", value_parser = flag_values::when)]
     pub until: Option<When>,
     /// Select with this OData filter instead of the flags above
-    #[arg(long, value_name = "ODATA", value_parser = values::trimmed)]
+    #[arg(long, value_name = "ODATA", value_parser = flag_values::trimmed)]
     #[arg(conflicts_with_all = ["types", "statuses", "requestors", "machine_ids", "since", "until"])]
     pub filter: Option<String>,
     /// Never touch what this file lists: one action id, machine id or host name per line; repeatable
@@ -730,20 +730,20 @@ pub struct TuningArgs {
     #[arg(hide_short_help = true)]
     pub total_concurrency: u32,
     /// Spread bursts to this rate, or `none`; 50/s spreads the first 100 cancels over 2 s
-    #[arg(long, value_name = "N/DURATION", hide_short_help = true, default_value = "50/s", value_parser = values::rate)]
+    #[arg(long, value_name = "N/DURATION", hide_short_help = true, default_value = "50/s", value_parser = flag_values::rate)]
     pub rate: RateChoice,
     /// Give up on a row after N attempts that count against it
     #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u32).range(1..=100))]
     #[arg(hide_short_help = true)]
     pub max_attempts: u32,
     /// Give up on a call after this time
-    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "30s", value_parser = values::timeout)]
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "30s", value_parser = flag_values::timeout)]
     pub timeout: Duration,
     /// Count a call that was given up as still arriving for this long
-    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "2m", value_parser = values::grace)]
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "2m", value_parser = flag_values::grace)]
     pub timeout_grace: Duration,
     /// Stop when no row has ended for this time, not counting waits for the quota
-    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "90m", value_parser = values::bound)]
+    #[arg(long, value_name = "DURATION", hide_short_help = true, default_value = "90m", value_parser = flag_values::bound)]
     pub give_up_after: Duration,
 }
 
@@ -801,10 +801,10 @@ pub struct ScopeFilterArgs {
     #[arg(long, value_name = "CLOUD", value_enum)]
     pub cloud: Option<Cloud>,
     /// Only this tenant
-    #[arg(long, value_name = "TENANT", value_parser = values::tenant)]
+    #[arg(long, value_name = "TENANT", value_parser = flag_values::tenant)]
     pub tenant_id: Option<String>,
     /// Only this application
-    #[arg(long, value_name = "GUID", value_parser = values::client)]
+    #[arg(long, value_name = "GUID", value_parser = flag_values::client)]
     pub client_id: Option<String>,
 }
 
@@ -854,7 +854,7 @@ pub struct SandboxArgs {
     /// Enforce these windows for each endpoint, or `none`
     #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = parse_quota)]
     pub quota: Windows,
-    /// Take this long for each answer: a time, a range such as 50ms..150ms, or `none`
+    /// SlotRequest this long for each answer: a time, a range such as 50ms..150ms, or `none`
     #[arg(long, value_name = "TIME", default_value = "none", value_parser = Latency::parse)]
     pub latency: Latency,
     /// Let calls go wrong by this script, such as '503@every=7;hang@nth=12'
@@ -864,7 +864,7 @@ pub struct SandboxArgs {
     #[arg(long)]
     pub strict_tokens: bool,
     /// Let issued tokens expire after this time
-    #[arg(long, value_name = "DURATION", default_value = "3599s", value_parser = values::bound)]
+    #[arg(long, value_name = "DURATION", default_value = "3599s", value_parser = flag_values::bound)]
     pub token_lifetime: Duration,
     /// Append each call to this file, one JSON line each
     #[arg(long, value_name = "FILE")]
@@ -889,10 +889,10 @@ pub struct ManArgs {
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// Tenant: a GUID or domain name [default: the token's]
-    #[arg(long, value_name = "TENANT", value_parser = values::tenant, env_or_config = "AZURE_TENANT_ID")]
+    #[arg(long, value_name = "TENANT", value_parser = flag_values::tenant, env_or_config = "AZURE_TENANT_ID")]
     pub tenant_id: Option<String>,
     /// App (client) id [default: the token's]
-    #[arg(long, value_name = "GUID", value_parser = values::client, env_or_config = "AZURE_CLIENT_ID")]
+    #[arg(long, value_name = "GUID", value_parser = flag_values::client, env_or_config = "AZURE_CLIENT_ID")]
     pub client_id: Option<String>,
     #[arg(
         long,
@@ -946,7 +946,7 @@ pub struct ConnectionArgs {
     #[arg(env_or_config = "AZURE_AUTHORITY_HOST")]
     pub login_url: Option<Sensitive>,
     /// Ask for tokens of this scope [default: the cloud's]
-    #[arg(long, value_name = "SCOPE", hide_short_help = true, value_parser = values::api_scope)]
+    #[arg(long, value_name = "SCOPE", hide_short_help = true, value_parser = flag_values::api_scope)]
     #[arg(env_or_config = "MDE_CANCEL_API_SCOPE")]
     pub api_scope: Option<String>,
     /// Also trust the certificates in this file (PEM or DER), as for a proxy that opens TLS

@@ -13,9 +13,9 @@ use crate::api::ApiError;
 use crate::auth::AuthError;
 use crate::store::StoreError;
 
+use super::format_time::visible;
 use super::hint::{ForwardedFlags, Hint, quoted};
 use super::terminal::{Color, Style};
-use super::text::visible;
 
 /// What to do about a damaged journal.
 pub(super) const DAMAGED: &str = "move the folder away, or choose another with --state-dir; what its runs sent is then unknown, but cancelling an \
@@ -160,7 +160,7 @@ impl From<StoreError> for Failure {
                 );
                 return Self::new(RunExit::State, error).hint(hint);
             }
-            StoreError::OpenToOthers { path, .. } | StoreError::SomebodyElses { path } => {
+            StoreError::OpenToOthers { path, .. } | StoreError::OtherUsers { path } => {
                 let inside = path.join("mde-cancel");
                 let inside = quoted(&inside.to_string_lossy());
                 let hint = format!(

@@ -25,9 +25,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::platform;
 
+use super::format_time::{Span, clock_time, error_chain, local_zone, visible, wrap};
 use super::progress::Progress;
 use super::terminal::{Color, Style, stderr_width};
-use super::text::{Span, clock_time, error_chain, local_zone, visible, wrap};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {

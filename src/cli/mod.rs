@@ -2,7 +2,7 @@
 //!
 //! Ordered from low to high; each file imports only earlier ones.
 
-mod text;
+mod format_time;
 
 mod terminal;
 
@@ -14,7 +14,7 @@ mod progress;
 
 mod logging;
 
-mod values;
+mod flag_values;
 
 pub mod args;
 
@@ -24,18 +24,18 @@ mod summary;
 
 pub mod settings;
 
-mod run_config;
+mod journaled_config;
 
 pub mod failure;
 
-mod prompt;
+mod confirmation;
 
 pub mod commands;
 
 mod entry;
 
 pub use entry::main;
+pub use format_time::{Count, Number, Span, local_zone, visible, window_name};
 pub use logging::LogFormat;
 pub use progress::{Progress, ProgressMode};
 pub use terminal::{Color, ColorMode, print, stdout_width};
-pub use text::{Count, Number, Span, local_zone, visible, window_name};

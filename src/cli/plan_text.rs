@@ -16,9 +16,11 @@ use crate::engine::{
 use crate::model::{ActionType, ExclusionMatches, FollowUp, Operation, Outcome};
 
 use super::failure::RunExit;
+use super::format_time::{
+    Count, Number, Span, day_time, short_name, visible, zone_name, zoned_day_time,
+};
 use super::table::Table;
 use super::terminal::{Color, Page, Style};
-use super::text::{Count, Number, Span, day_time, short_name, visible, zone_name, zoned_day_time};
 
 /// Requestors named; the rest is counted.
 const NAMED: usize = 5;

@@ -3,10 +3,10 @@
 //! A terminal gets bars; anything else gets a plain line now and then, without escape sequences. Nothing here can fail
 //! or slow a run: a write error is ignored, and drawing happens only in [`Progress::update`].
 
-mod metrics;
+mod metrics_file;
 mod observer;
 mod render;
-mod view;
+mod status_messages;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +16,14 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
+use super::format_time::local_zone;
 use super::terminal::Color;
-use super::text::local_zone;
 
-pub(super) use metrics::MetricsObserver;
+pub(super) use metrics_file::MetricsObserver;
 pub(super) use observer::TerminalObserver;
 
 use render::Renderer;
-use view::ProgressView;
+use status_messages::ProgressView;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
@@ -179,7 +179,7 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
-    use super::view::{LaneProgress, WaitReason};
+    use super::status_messages::{LaneProgress, WaitReason};
     use super::*;
 
     fn view(done: u64, why: Option<&'static str>) -> ProgressView {

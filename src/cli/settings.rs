@@ -6,8 +6,8 @@
 
 mod check;
 mod config_file;
-mod connection;
 mod outputs;
+mod sign_in;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
@@ -25,16 +25,14 @@ use super::args::{
     Cli, Command, CommonArgs, ConnectionArgs, RunsCommand, is_typed, leaf, variable_of,
 };
 use super::failure::Failure;
+use super::flag_values::is_secret_itself;
 use super::hint::typed_words;
 use super::logging::directives;
 use super::progress::ProgressMode;
-use super::values::is_secret_itself;
 
 pub use config_file::ConfigFile;
-pub use connection::{
-    ConnectionSettings, CredentialChoice, MissingCredential, SecretSource, SignIn,
-};
 pub use outputs::{NamedFile, default_outputs, input_files};
+pub use sign_in::{ConnectionSettings, CredentialChoice, MissingCredential, SecretSource, SignIn};
 
 use check::{check, protected_files};
 use config_file::{CONFIG_FILE, no_profile};

@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::model::{FollowUp, Operation, Outcome, RunId};
 use crate::report::{AcceptedPolicy, Severity, left, meaning};
 
+use super::format_time::{Count, Number, Span, stopped, visible};
 use super::hint::{ForwardedFlags, Hint};
 use super::table::Table;
 use super::terminal::{Color, Page, Style};
-use super::text::{Count, Number, Span, stopped, visible};
 
 /// The result of a run, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,7 +223,7 @@ fn color_outcome(line: &str, color: Color) -> String {
     let style = match outcome {
         Outcome::Cancelled | Outcome::AlreadyCancelled => Style::Good,
         Outcome::Accepted | Outcome::TooLate | Outcome::NotAttempted => Style::Warning,
-        outcome if outcome.leaves_work() => Style::Error,
+        outcome if outcome.needs_attention() => Style::Error,
         _ => Style::Dim,
     };
     let words = outcome.words();

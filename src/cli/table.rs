@@ -2,7 +2,7 @@
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
-use super::text::wrap;
+use super::format_time::wrap;
 
 /// With less room than this beside the cells, notes go below.
 const NOTE: usize = 30;

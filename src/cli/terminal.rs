@@ -5,9 +5,9 @@ use std::io::{self, IsTerminal as _, Write};
 
 use console::Term;
 
-use crate::platform::{forget_typed, has_reader_left};
+use crate::platform::{discard_typed, has_reader_left};
 
-use super::text::wrap;
+use super::format_time::wrap;
 
 /// The width if there is no terminal.
 const DEFAULT_WIDTH: u16 = 80;
@@ -141,7 +141,7 @@ pub(super) fn ask(question: &str) -> io::Result<Option<bool>> {
         return Ok(None);
     }
     // Keys typed before the question don't answer it.
-    forget_typed(&stdin)?;
+    discard_typed(&stdin)?;
     write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     stdin.read_line(&mut answer)?;

@@ -11,21 +11,23 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::input::{InputCheckpoint, InputChunk, InputError, OpenInput};
 use crate::model::{InputRow, LaneId, MachineAction, Outcome, RowNumber, RunId};
-use crate::store::{InputMark, NewRow, Pending, Phase, Reader, Record, RunKey, Store, StoreError};
+use crate::store::{
+    InputProgress, NewRow, Pending, Reader, Record, RowPhase, RunKey, Store, StoreError,
+};
 
+use super::action_pager::ActionPager;
 use super::core::Event;
-use super::other_actions::{MachineChange, OtherActions};
-use super::pages::Pages;
+use super::machine_histories::{MachineChange, OtherActions};
 use super::plan::Planner;
 use super::plan_summary::{PlanLine, PlanSummary};
-use super::tenant_reads::{Reads, ReadsError};
+use super::reads_outside_runs::{Reads, ReadsError};
 
 /// The input that a run still has to read.
-pub enum Intake {
+pub enum RemainingInput {
     Read {
         /// Opened at the position to continue from.
         inputs: Vec<OpenInput>,
-        beyond: Beyond,
+        beyond: InputCut,
     },
     /// Everything has been read, or the rest is lost.
     Nothing,
@@ -33,7 +35,7 @@ pub enum Intake {
 
 /// What follows the inputs that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beyond {
+pub enum InputCut {
     /// Nothing: they complete the input.
     Nothing,
     /// Something that is lost, so that the input is never complete.
@@ -41,10 +43,10 @@ pub enum Beyond {
 }
 
 /// A run's counts in the journal, by lane.
-pub type LaneShares = BTreeMap<LaneId, LaneShare>;
+pub type RunCounts = BTreeMap<LaneId, LaneCounts>;
 
 #[derive(Clone, Debug, Default)]
-pub struct LaneShare {
+pub struct LaneCounts {
     /// The highest row number.
     pub last: RowNumber,
     pub rows: u64,
@@ -52,7 +54,7 @@ pub struct LaneShare {
     pub settled: BTreeMap<Outcome, u64>,
 }
 
-impl LaneShare {
+impl LaneCounts {
     fn count(&mut self, row: &NewRow) {
         self.last = row.number;
         self.rows += 1;
@@ -76,8 +78,8 @@ impl LaneShare {
 }
 
 /// Reads a run's counts from the journal, for its core.
-pub fn recall(reader: &Reader, run: RunKey) -> Result<LaneShares, StoreError> {
-    let mut before = LaneShares::default();
+pub fn recall(reader: &Reader, run: RunKey) -> Result<RunCounts, StoreError> {
+    let mut before = RunCounts::default();
     for count in reader.lane_counts(run)? {
         let share = before.entry(count.lane).or_default();
         share.rows += count.rows;
@@ -90,11 +92,11 @@ pub fn recall(reader: &Reader, run: RunKey) -> Result<LaneShares, StoreError> {
 }
 
 /// Adds a run's journaled rows to an empty summary, and reads its counts.
-pub fn look_over(
+pub fn summarize_journaled(
     store: &Store,
     run: RunId,
     mut summary: PlanSummary,
-) -> Result<(PlanSummary, LaneShares), StoreError> {
+) -> Result<(PlanSummary, RunCounts), StoreError> {
     let rows = store.reader()?.report_rows(run)?;
     let key = rows.run().key;
     for row in rows {
@@ -106,7 +108,7 @@ pub fn look_over(
 /// Rows being written to the journal, and what to tell the core afterwards.
 pub(super) struct Appending {
     pub(super) pending: Pending<()>,
-    pub(super) shares: BTreeMap<LaneId, LaneShare>,
+    pub(super) shares: BTreeMap<LaneId, LaneCounts>,
 }
 
 pub struct Ingest {
@@ -115,7 +117,7 @@ pub struct Ingest {
     pub(super) planner: Planner,
     /// Position behind the last row, if the input has positions.
     checkpoint: Option<InputCheckpoint>,
-    beyond: Beyond,
+    beyond: InputCut,
 }
 
 pub struct Selected {
@@ -131,7 +133,7 @@ impl Ingest {
             run,
             planner,
             checkpoint: None,
-            beyond: Beyond::Nothing,
+            beyond: InputCut::Nothing,
         }
     }
 
@@ -142,8 +144,8 @@ impl Ingest {
     pub(super) fn begin(
         &mut self,
         inputs: Vec<OpenInput>,
-        beyond: Beyond,
-    ) -> io::Result<mpsc::Receiver<Fed>> {
+        beyond: InputCut,
+    ) -> io::Result<mpsc::Receiver<InputMessage>> {
         self.checkpoint = inputs.first().and_then(OpenInput::checkpoint);
         self.beyond = beyond;
         read_inputs(inputs)
@@ -162,17 +164,17 @@ impl Ingest {
             rows.extend(read.map(|row| self.planner.plan(row, now)));
             self.checkpoint = chunk.checkpoint;
         }
-        let is_whole = is_whole && self.beyond == Beyond::Nothing;
+        let is_whole = is_whole && self.beyond == InputCut::Nothing;
         self.append(rows, Vec::new(), is_whole)
     }
 
     /// Appends rows and records in one transaction.
     fn append(&self, rows: Vec<NewRow>, records: Vec<Record>, complete: bool) -> Appending {
-        let mut shares: BTreeMap<LaneId, LaneShare> = BTreeMap::new();
+        let mut shares: BTreeMap<LaneId, LaneCounts> = BTreeMap::new();
         for row in &rows {
             shares.entry(row.lane).or_default().count(row);
         }
-        let mark = InputMark {
+        let mark = InputProgress {
             rows_read: u64::from(self.planner.last().0),
             position: self
                 .checkpoint
@@ -190,7 +192,7 @@ impl Ingest {
         &mut self,
         rows: Vec<(InputRow, MachineAction)>,
         now: Timestamp,
-    ) -> Result<LaneShares, StoreError> {
+    ) -> Result<RunCounts, StoreError> {
         let (mut planned, mut records) = (Vec::new(), Vec::new());
         for (row, known) in rows {
             let row = self.planner.plan(row, now);
@@ -198,7 +200,7 @@ impl Ingest {
                 records.push(Record::Noted {
                     run: self.run,
                     row: row.number,
-                    phase: Phase::Fresh,
+                    phase: RowPhase::Fresh,
                     record: Some(known),
                     status_before: None,
                     checked_at: None,
@@ -217,7 +219,7 @@ impl Ingest {
     /// If reading or journaling fails; rows journaled before stay.
     pub async fn select(
         &mut self,
-        mut pages: Pages,
+        mut pages: ActionPager,
         reads: &mut Reads,
         clock: &dyn Clock,
         most: Option<u64>,
@@ -243,7 +245,7 @@ impl Ingest {
                 records.push(Record::Noted {
                     run,
                     row: number,
-                    phase: Phase::Fresh,
+                    phase: RowPhase::Fresh,
                     status_before: action.status.clone(),
                     record: Some(action),
                     checked_at: Some(now),
@@ -267,7 +269,7 @@ impl Ingest {
 const WAITING: usize = 32;
 
 /// What the reading thread sends.
-pub enum Fed {
+pub enum InputMessage {
     Rows(InputChunk),
     /// The inputs ended or failed. A channel that closes without this means that the thread died.
     End(Option<InputError>),
@@ -277,13 +279,15 @@ pub enum Fed {
 ///
 /// # Errors
 /// If no thread can be started.
-pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
+pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<InputMessage>> {
     let (fed, receiver) = mpsc::channel(WAITING);
     std::thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
             for mut input in inputs {
-                let read = input.read(&mut |chunk| match fed.blocking_send(Fed::Rows(chunk)) {
+                let read = input.read(&mut |chunk| match fed
+                    .blocking_send(InputMessage::Rows(chunk))
+                {
                     Ok(()) => ControlFlow::Continue(()),
                     // The receiver is gone.
                     Err(_) => ControlFlow::Break(()),
@@ -292,14 +296,14 @@ pub fn read_inputs(inputs: Vec<OpenInput>) -> io::Result<mpsc::Receiver<Fed>> {
                     tracing::warn!("{warning}");
                 }
                 if let Err(error) = read {
-                    fed.blocking_send(Fed::End(Some(error))).ok();
+                    fed.blocking_send(InputMessage::End(Some(error))).ok();
                     return;
                 }
                 if fed.is_closed() {
                     return;
                 }
             }
-            fed.blocking_send(Fed::End(None)).ok();
+            fed.blocking_send(InputMessage::End(None)).ok();
         })?;
     Ok(receiver)
 }

@@ -20,7 +20,7 @@ pub struct LaneNames {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Belongs {
+pub(super) enum RowLane {
     To(LaneId),
     /// The run has several lanes, and the row names none.
     Unnamed,
@@ -72,14 +72,14 @@ impl LaneNames {
     }
 
     /// Returns where a row with this tenant cell belongs.
-    pub(super) fn place(&self, tenant: Option<&str>) -> Belongs {
+    pub(super) fn place(&self, tenant: Option<&str>) -> RowLane {
         let tenant = tenant.map(str::trim).filter(|word| !word.is_empty());
         match tenant {
-            None if self.are_several() => Belongs::Unnamed,
-            None => Belongs::To(LaneId(0)),
+            None if self.are_several() => RowLane::Unnamed,
+            None => RowLane::To(LaneId(0)),
             // An imitated service takes every row.
-            Some(_) if self.lanes.is_empty() => Belongs::To(LaneId(0)),
-            Some(word) => self.find(word).map_or(Belongs::Elsewhere, Belongs::To),
+            Some(_) if self.lanes.is_empty() => RowLane::To(LaneId(0)),
+            Some(word) => self.find(word).map_or(RowLane::Elsewhere, RowLane::To),
         }
     }
 }
@@ -104,12 +104,12 @@ mod tests {
     fn a_row_belongs_to_the_tenant_or_profile_that_it_names_whatever_the_case() {
         let two = names(&[&["contoso", "1111-aa"], &["fabrikam"]]);
         for (cell, place) in [
-            (Some("CONTOSO"), Belongs::To(LaneId(0))),
-            (Some(" 1111-AA "), Belongs::To(LaneId(0))),
-            (Some("Fabrikam"), Belongs::To(LaneId(1))),
-            (Some("litware"), Belongs::Elsewhere),
-            (Some("  "), Belongs::Unnamed),
-            (None, Belongs::Unnamed),
+            (Some("CONTOSO"), RowLane::To(LaneId(0))),
+            (Some(" 1111-AA "), RowLane::To(LaneId(0))),
+            (Some("Fabrikam"), RowLane::To(LaneId(1))),
+            (Some("litware"), RowLane::Elsewhere),
+            (Some("  "), RowLane::Unnamed),
+            (None, RowLane::Unnamed),
         ] {
             assert_eq!(two.place(cell), place, "{cell:?}");
         }
@@ -118,22 +118,22 @@ mod tests {
     #[test]
     fn with_one_lane_a_row_need_not_name_it_but_must_not_name_another() {
         let one = names(&[&["contoso"]]);
-        assert_eq!(one.place(None), Belongs::To(LaneId(0)));
-        assert_eq!(one.place(Some("Contoso")), Belongs::To(LaneId(0)));
-        assert_eq!(one.place(Some("fabrikam")), Belongs::Elsewhere);
+        assert_eq!(one.place(None), RowLane::To(LaneId(0)));
+        assert_eq!(one.place(Some("Contoso")), RowLane::To(LaneId(0)));
+        assert_eq!(one.place(Some("fabrikam")), RowLane::Elsewhere);
         let unknown = names(&[&[]]);
-        assert_eq!(unknown.place(Some("fabrikam")), Belongs::Elsewhere);
-        assert_eq!(unknown.place(None), Belongs::To(LaneId(0)));
+        assert_eq!(unknown.place(Some("fabrikam")), RowLane::Elsewhere);
+        assert_eq!(unknown.place(None), RowLane::To(LaneId(0)));
         // An imitated service names no lane and takes every row.
         let imitation = LaneNames::default();
-        assert_eq!(imitation.place(Some("fabrikam")), Belongs::To(LaneId(0)));
+        assert_eq!(imitation.place(Some("fabrikam")), RowLane::To(LaneId(0)));
     }
 
     #[test]
     fn a_word_that_means_two_lanes_means_none() {
         let two = names(&[&["contoso", "1111-aa"], &["Contoso", "2222-bb"]]);
-        assert_eq!(two.place(Some("contoso")), Belongs::Elsewhere);
-        assert_eq!(two.place(Some("2222-BB")), Belongs::To(LaneId(1)));
+        assert_eq!(two.place(Some("contoso")), RowLane::Elsewhere);
+        assert_eq!(two.place(Some("2222-BB")), RowLane::To(LaneId(1)));
         assert_eq!(two.ambiguous(), Some((LaneId(0), LaneId(1))));
         assert_eq!(names(&[&["a", "x"], &["b"]]).ambiguous(), None);
     }

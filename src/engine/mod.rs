@@ -51,31 +51,32 @@
 //!   reading is forbidden, a cancel is sent again, and a release stays unknown.
 //! - **A failed write**: the run ends before another byte leaves.
 
+mod action_pager;
 pub mod core;
-mod effects;
 mod ingest;
 mod lane_names;
-mod other_actions;
-mod pages;
+mod machine_histories;
+mod perform_effects;
 mod permissions;
 mod plan;
 mod plan_summary;
+mod reads_outside_runs;
 mod runner;
-mod skip_rules;
-mod tenant_reads;
+mod send_rules;
 
-pub use effects::{LaneHandles, LaneWay, ReadHandles};
+pub use action_pager::{ActionPager, FIRST_PAGE};
 pub use ingest::{
-    Beyond, Fed, Ingest, Intake, LaneShare, LaneShares, Selected, look_over, read_inputs, recall,
+    Ingest, InputCut, InputMessage, LaneCounts, RemainingInput, RunCounts, Selected, read_inputs,
+    recall, summarize_journaled,
 };
 pub use lane_names::{LaneName, LaneNames};
-pub use other_actions::{MachineChange, OtherActions};
-pub use pages::{FIRST_PAGE, Pages};
+pub use machine_histories::{MachineChange, OtherActions};
+pub use perform_effects::{LaneClientResult, LaneClients, ReadClients};
 pub use permissions::{NeededPermission, Permissions};
 pub use plan::Planner;
 pub use plan_summary::{
     NameCounts, PlanCell, PlanHash, PlanId, PlanLine, PlanSummary, Skips, Verdict,
 };
+pub use reads_outside_runs::{Reads, ReadsError, ReadsSettings};
 pub use runner::{EngineError, Observer, PlanEnd, RunEnd, RunParts, RunView, execute, plan};
-pub use skip_rules::{Precheck, RELEASED_SINCE, SkipRules, is_excluded};
-pub use tenant_reads::{Reads, ReadsError, ReadsSettings};
+pub use send_rules::{Precheck, RELEASED_SINCE, SkipRules, is_excluded};

@@ -19,10 +19,10 @@ use crate::retry::{OwnAttempts, RecordVerdict, judge_record};
 use crate::store::NewRow;
 
 use super::core::reasons;
-use super::lane_names::{Belongs, LaneNames};
-use super::other_actions::OtherActions;
+use super::lane_names::{LaneNames, RowLane};
+use super::machine_histories::OtherActions;
 use super::plan_summary::UNDONE_SINCE;
-use super::skip_rules::{RELEASED_SINCE, SkipRules, is_excluded};
+use super::send_rules::{RELEASED_SINCE, SkipRules, is_excluded};
 
 /// The source of rows that come from no file.
 const TENANT: &str = "tenant";
@@ -76,11 +76,11 @@ impl Planner {
         self.last = RowNumber(self.last.0.saturating_add(1));
         let place = self.lanes.place(row.context.tenant.as_deref());
         let lane = match place {
-            Belongs::To(lane) => lane,
-            Belongs::Unnamed | Belongs::Elsewhere => LaneId(0),
+            RowLane::To(lane) => lane,
+            RowLane::Unnamed | RowLane::Elsewhere => LaneId(0),
         };
         let verdict = self.verdict(&row, place);
-        if let (Belongs::To(lane), Some(tenant)) = (place, &mut row.context.tenant)
+        if let (RowLane::To(lane), Some(tenant)) = (place, &mut row.context.tenant)
             && let Some(shown) = self.lanes.shown(lane)
         {
             shown.clone_into(tenant);
@@ -157,15 +157,15 @@ impl Planner {
         }
     }
 
-    fn verdict(&mut self, row: &InputRow, place: Belongs) -> Option<(Outcome, String)> {
+    fn verdict(&mut self, row: &InputRow, place: RowLane) -> Option<(Outcome, String)> {
         let id = match &row.id {
             Ok(id) => id,
             Err(reason) => return Some((Outcome::Invalid, reason.clone())),
         };
         let lane = match place {
-            Belongs::To(lane) => lane,
-            Belongs::Unnamed => return Some((Outcome::Invalid, UNNAMED.to_owned())),
-            Belongs::Elsewhere => {
+            RowLane::To(lane) => lane,
+            RowLane::Unnamed => return Some((Outcome::Invalid, UNNAMED.to_owned())),
+            RowLane::Elsewhere => {
                 let tenant = row.context.tenant.as_deref();
                 let reason = Mismatch::of(Criterion::Tenant, tenant).to_string();
                 return Some((Outcome::Skipped, reason));

@@ -19,7 +19,7 @@ use crate::model::{
 use crate::store::NewRow;
 
 use super::core::reasons::MISSING_ONCE;
-use super::skip_rules::{Precheck, is_excluded, is_unknown_type};
+use super::send_rules::{Precheck, is_excluded, is_unknown_type};
 
 /// Separate lines in the table; real tenants have a few dozen.
 const MAX_LINES: usize = 200;
@@ -67,11 +67,11 @@ impl Verdict {
     }
 
     /// Returns whether somebody should check the row before anything is sent.
-    pub fn leaves_work(self) -> bool {
+    pub fn needs_attention(self) -> bool {
         match self {
             Self::Send => false,
             Self::Unread => true,
-            Self::Settled(outcome) => outcome.leaves_work(),
+            Self::Settled(outcome) => outcome.needs_attention(),
         }
     }
 }
@@ -353,7 +353,7 @@ impl PlanSummary {
 
     pub fn add(&mut self, line: &PlanLine<'_>) {
         self.rows += 1;
-        self.left_over += u64::from(line.verdict.leaves_work());
+        self.left_over += u64::from(line.verdict.needs_attention());
         self.exclusions
             .add(line.id, line.machine_id, line.computer_dns_name);
         self.count_cell(line);
@@ -379,7 +379,7 @@ impl PlanSummary {
 
     /// Returns whether the run can send only the approved plan or a part of it: either the input is that plan, or the
     /// rows left to send are. A row that one read missed may turn up in the next, so then only the input counts.
-    pub fn keeps_to(&self, approved: PlanId) -> bool {
+    pub fn is_within(&self, approved: PlanId) -> bool {
         let is_left = self.missing_once == 0 && self.id() == approved;
         is_left || self.named_id() == Some(approved)
     }

@@ -18,10 +18,12 @@ use crate::quota::{Usage, forecast};
 use crate::store::{Record, RunKey, ScopeUse, Store, StoreError};
 
 use super::core::{Core, Effect, Event, LaneView, RunEvent, StopReason, Tally};
-use super::effects::{EffectOutput, Handles, LaneHandles, ReadHandles, Rest, RunningEffect};
-use super::ingest::{Appending, Fed, Ingest, Intake, LaneShares};
+use super::ingest::{Appending, Ingest, InputMessage, RemainingInput, RunCounts};
+use super::perform_effects::{
+    EffectOutput, Handles, LaneClients, ReadClients, Rest, RunningEffect,
+};
 use super::plan::Planner;
-use super::tenant_reads::ReadLog;
+use super::reads_outside_runs::ReadLog;
 
 /// The most chunks journaled in one transaction: about a thousand rows of a file.
 const BATCH: usize = 16;
@@ -40,17 +42,17 @@ const LANES_LOOKED_AT: usize = 8;
 const ROUND_TRIP: Duration = Duration::from_millis(150);
 
 /// Everything a run needs. With clients that only read, it makes a plan.
-pub struct RunParts<C = LaneHandles> {
+pub struct RunParts<C = LaneClients> {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub run: RunKey,
     pub core: Core,
     /// For each lane of the core, in order: its clients, or why there are none, for the report.
     pub lanes: Vec<Result<Arc<C>, Arc<str>>>,
-    pub intake: Intake,
+    pub intake: RemainingInput,
     pub planner: Planner,
     /// The run's counts in the journal; empty for a new run.
-    pub before: LaneShares,
+    pub before: RunCounts,
 }
 
 #[derive(Debug)]
@@ -143,7 +145,7 @@ pub struct PlanEnd {
 /// # Errors
 /// If the journal fails or the input can't be read.
 pub async fn plan(
-    parts: RunParts<ReadHandles>,
+    parts: RunParts<ReadClients>,
     scratch: Option<Store>,
     patience: Option<Duration>,
     stop: &mut mpsc::Receiver<StopReason>,
@@ -173,7 +175,7 @@ pub async fn plan(
 /// Performs a core's effects.
 pub(super) struct Runner<O> {
     /// `None` once the input has ended or was given up.
-    rows: Option<mpsc::Receiver<Fed>>,
+    rows: Option<mpsc::Receiver<InputMessage>>,
     /// Whether a stop gives up the rest of the input: for a stream, which may never end, and for a plan.
     may_give_up_input: bool,
     ingest: Ingest,
@@ -230,8 +232,8 @@ impl<O: Observer> Runner<O> {
     }
 
     /// Tells the core the run's counts, and starts to read the rest of the input.
-    fn begin(&mut self, intake: Intake, before: LaneShares) -> Result<(), EngineError> {
-        if let Intake::Read { inputs, beyond } = intake {
+    fn begin(&mut self, intake: RemainingInput, before: RunCounts) -> Result<(), EngineError> {
+        if let RemainingInput::Read { inputs, beyond } = intake {
             self.may_give_up_input = !self.may_send() || inputs.iter().any(OpenInput::is_stream);
             let rows = self.ingest.begin(inputs, beyond);
             self.rows = Some(rows.map_err(EngineError::Thread)?);
@@ -375,7 +377,7 @@ impl<O: Observer> Runner<O> {
     }
 
     /// Handles a batch from the reading thread.
-    fn received(&mut self, batch: &mut Vec<Fed>) {
+    fn received(&mut self, batch: &mut Vec<InputMessage>) {
         let mut chunks = Vec::new();
         // An empty batch means that the channel closed without an end: we closed it, or the thread died.
         let mut is_end = batch.is_empty();
@@ -383,8 +385,8 @@ impl<O: Observer> Runner<O> {
         let mut is_broken = is_end;
         for fed in batch.drain(..) {
             match fed {
-                Fed::Rows(chunk) => chunks.push(chunk),
-                Fed::End(error) => {
+                InputMessage::Rows(chunk) => chunks.push(chunk),
+                InputMessage::End(error) => {
                     is_end = true;
                     is_broken = error.is_some();
                     self.intake = error;
@@ -465,7 +467,7 @@ impl<O: Observer> Runner<O> {
 }
 
 /// Waits for the next batch of the reading thread; an empty one means that the channel closed.
-async fn receive(rows: &mut Option<mpsc::Receiver<Fed>>, batch: &mut Vec<Fed>) {
+async fn receive(rows: &mut Option<mpsc::Receiver<InputMessage>>, batch: &mut Vec<InputMessage>) {
     match rows {
         Some(rows) => drop(rows.recv_many(batch, BATCH).await),
         None => std::future::pending().await,

@@ -114,9 +114,9 @@ pub(super) fn read_lines(
         };
         reader.open = 0;
         if is_too_long {
-            reader.hand_on(line, ParsedRow::bad(lines::TOO_LONG, &text));
+            reader.emit(line, ParsedRow::bad(lines::TOO_LONG, &text));
         } else if let Err(what) = parsed.and_then(|()| json.end().map_err(|error| told(&error))) {
-            reader.hand_on(
+            reader.emit(
                 line,
                 ParsedRow::bad(format!("not valid JSON: {what}"), &text),
             );
@@ -128,10 +128,10 @@ pub(super) fn read_lines(
             }
             let names = row::list(&reader.names);
             let reason = format!("no key holds an action id; keys: {names}");
-            reader.hand_on(line, ParsedRow::bad(reason, &text));
+            reader.emit(line, ParsedRow::bad(reason, &text));
         } else if !reader.held.is_empty() {
             let reason = "neither a JSON object nor a string";
-            reader.hand_on(line, ParsedRow::bad(reason, &text));
+            reader.emit(line, ParsedRow::bad(reason, &text));
         }
         reader.held.clear();
         is_first = false;
@@ -316,7 +316,7 @@ impl<'s, 'r> JsonReader<'s, 'r> {
             .map_err(|error| told(&error))
     }
 
-    fn hand_on(&mut self, line: u64, row: ParsedRow) {
+    fn emit(&mut self, line: u64, row: ParsedRow) {
         self.rows += 1;
         self.is_stopped |= (self.sink)(line, row) == ControlFlow::Break(());
     }
@@ -413,7 +413,7 @@ impl<'s, 'r> JsonReader<'s, 'r> {
                 continue;
             }
             let (line, row) = (held.row.line, self.parse(&held, &list));
-            self.hand_on(line, row);
+            self.emit(line, row);
         }
         self.list = Some(list);
     }

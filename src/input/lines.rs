@@ -18,7 +18,7 @@ pub(super) const TOO_LONG: &str = "line too long (more than 1 MiB)";
 pub(super) enum LineEnd {
     /// The number of available bytes before the line end.
     At(usize),
-    /// Beyond [`MAX_ROW`]; nothing is consumed.
+    /// InputCut [`MAX_ROW`]; nothing is consumed.
     TooFar,
     /// There is no further line.
     Ended,

@@ -181,7 +181,7 @@ impl OpenInput {
         let mut hash = self.skipped.clone();
         let mut rows = Vec::new();
         let mut seen = 0;
-        let mut hand_on = |rows: &mut Vec<InputRow>, hash: &RowHash| {
+        let mut emit = |rows: &mut Vec<InputRow>, hash: &RowHash| {
             sink(InputChunk {
                 rows: std::mem::take(rows),
                 checkpoint: is_marked.then(|| hash.checkpoint(position)),
@@ -199,10 +199,10 @@ impl OpenInput {
             if rows.len() < most {
                 return ControlFlow::Continue(());
             }
-            hand_on(&mut rows, &hash)
+            emit(&mut rows, &hash)
         });
         // After a break, no rows are left.
-        if !rows.is_empty() && hand_on(&mut rows, &hash).is_break() {
+        if !rows.is_empty() && emit(&mut rows, &hash).is_break() {
             return Ok(());
         }
         result

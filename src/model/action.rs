@@ -246,7 +246,7 @@ impl MachineAction {
 
 /// What one source (a record or an input row) says about an action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts<'a> {
+pub struct ActionFacts<'a> {
     pub action_type: Option<&'a ActionType>,
     /// Only records have a status.
     pub status: Option<&'a ActionStatus>,
@@ -256,7 +256,7 @@ pub struct Facts<'a> {
     pub created_at: Option<Timestamp>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> ActionFacts<'a> {
     pub fn of_input(context: &'a RowContext) -> Self {
         Self {
             action_type: context.action_type.as_ref(),
@@ -281,7 +281,7 @@ impl<'a> Facts<'a> {
 
     /// Fills the missing fields from `other`.
     #[must_use]
-    pub fn or(self, other: &Facts<'a>) -> Self {
+    pub fn or(self, other: &ActionFacts<'a>) -> Self {
         Self {
             action_type: self.action_type.or(other.action_type),
             status: self.status.or(other.status),

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-use super::action::Facts;
+use super::action::ActionFacts;
 use super::action_id::ActionId;
 use super::clean_text::is_hidden;
 
@@ -88,7 +88,7 @@ impl ExclusionList {
     }
 
     /// Returns what excludes an action: its machine's name or id if known, else the matching line.
-    pub fn excludes(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
+    pub fn excludes(&self, id: ActionId, facts: &ActionFacts<'_>) -> Option<String> {
         let hits = self.hits(Some(id), facts.machine_id, facts.computer_dns_name);
         let line = hits.first()?.line;
         let name = facts.computer_dns_name.or(facts.machine_id);
@@ -100,7 +100,7 @@ impl ExclusionList {
     }
 
     /// Returns whether an action could run on an excluded machine because its machine's name or id is unknown.
-    pub fn needs_machine(&self, facts: &Facts<'_>) -> bool {
+    pub fn needs_machine(&self, facts: &ActionFacts<'_>) -> bool {
         (!self.machine_ids.is_empty() && facts.machine_id.is_none())
             || (!self.names.is_empty() && facts.computer_dns_name.is_none())
     }
@@ -209,11 +209,11 @@ mod tests {
         list
     }
 
-    fn on<'a>(machine_id: Option<&'a str>, name: Option<&'a str>) -> Facts<'a> {
-        Facts {
+    fn on<'a>(machine_id: Option<&'a str>, name: Option<&'a str>) -> ActionFacts<'a> {
+        ActionFacts {
             machine_id,
             computer_dns_name: name,
-            ..Facts::default()
+            ..ActionFacts::default()
         }
     }
 

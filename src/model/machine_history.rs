@@ -14,7 +14,7 @@ use super::action_id::ActionId;
 
 /// The action to undo, and whose actions we undo.
 #[derive(Clone, Copy, Debug)]
-pub struct Undoing<'row> {
+pub struct ReleaseTarget<'row> {
     /// The type of the action, or of its release.
     pub action_type: &'row ActionType,
     /// The comment that we sent with our release, if we sent one.
@@ -37,7 +37,11 @@ pub struct MachineHistory {
 
 impl MachineHistory {
     /// Returns `None` if `records` does not contain the action, which proves that records are missing.
-    pub fn of(id: ActionId, undoing: &Undoing<'_>, records: &[MachineAction]) -> Option<Self> {
+    pub fn of(
+        id: ActionId,
+        undoing: &ReleaseTarget<'_>,
+        records: &[MachineAction],
+    ) -> Option<Self> {
         let action = records.iter().find(|record| record.id == id)?;
         Self::around(action, undoing, records)
     }
@@ -45,7 +49,7 @@ impl MachineHistory {
     /// Works from the records that are known; `None` if no release undoes the action.
     pub fn around(
         action: &MachineAction,
-        undoing: &Undoing<'_>,
+        undoing: &ReleaseTarget<'_>,
         records: &[MachineAction],
     ) -> Option<Self> {
         let (cut, release) = opposites(undoing.action_type)?;
@@ -238,7 +242,7 @@ impl IsolatedMachine {
         }
         let requestors = isolation.requestor.iter().chain(meant);
         let requestors: Vec<_> = requestors.map(String::as_str).collect();
-        let undoing = Undoing {
+        let undoing = ReleaseTarget {
             action_type: &ActionType::Isolate,
             comment_sent: None,
             requestors: &requestors,
@@ -279,7 +283,7 @@ mod tests {
 
     /// Returns the id of the release, and the objection.
     fn judge(others: &[MachineAction]) -> (Option<ActionId>, String) {
-        let undoing = Undoing {
+        let undoing = ReleaseTarget {
             action_type: &ActionType::Unisolate,
             comment_sent: Some("CHG-1"),
             requestors: &["SOC-bot"],
@@ -381,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_list_without_the_action_itself_is_no_history() {
-        let undoing = Undoing {
+        let undoing = ReleaseTarget {
             action_type: &ActionType::Unisolate,
             comment_sent: None,
             requestors: &[],
@@ -405,7 +409,7 @@ mod tests {
         use ActionType as T;
         let at = |second| Some(Timestamp::from_second(second).unwrap());
         let since = |others: &[MachineAction]| {
-            let undoing = Undoing {
+            let undoing = ReleaseTarget {
                 action_type: &T::Isolate,
                 comment_sent: None,
                 requestors: &[],
@@ -440,7 +444,7 @@ mod tests {
                 LaterActivity::Released { at: at(200) }
             );
         }
-        let scan = Undoing {
+        let scan = ReleaseTarget {
             action_type: &T::Offboard,
             comment_sent: None,
             requestors: &[],

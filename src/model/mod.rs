@@ -11,27 +11,27 @@ mod machine_history;
 mod number_format;
 mod operation;
 mod outcome;
+mod quota_scope;
 mod redact;
-mod reply;
+mod reply_kind;
 mod report_row;
-mod scope;
 mod selection;
 mod time;
 
-pub use action::{ActionStatus, ActionType, Facts, MachineAction};
+pub use action::{ActionFacts, ActionStatus, ActionType, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
 pub use clean_text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};
 pub use exclusions::{EXCLUDED_BY, ExclusionList, ExclusionMatches};
 pub use follow_up::{FollowUp, FollowUpRow};
-pub use machine_history::{IsolatedMachine, LaterActivity, MachineHistory, Undoing};
+pub use machine_history::{IsolatedMachine, LaterActivity, MachineHistory, ReleaseTarget};
 pub use number_format::{Count, Number, Span, times, window_name};
 pub use operation::{Operation, Request};
-pub use outcome::{Outcome, Settlement, Standing};
+pub use outcome::{Outcome, RunStatus, Settlement};
+pub use quota_scope::{Destination, LaneId, RunId, SEVERAL, Scope, UNNAMED};
 pub use redact::Redactor;
-pub use reply::{
+pub use reply_kind::{
     CancelReply, ReadPage, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle,
 };
 pub use report_row::{InputRow, ReportRow, RowContext, RowNumber, Sending, Source, UnsettledRow};
-pub use scope::{Destination, LaneId, RunId, SEVERAL, Scope, UNNAMED};
 pub use selection::{Criterion, Mismatch, Selection, shortened};
 pub use time::{BootId, Moment, Uptime, parse_duration};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::action_id::ActionId;
-use super::scope::Destination;
+use super::quota_scope::Destination;
 
 /// What a run does to every row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

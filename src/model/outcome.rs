@@ -96,7 +96,7 @@ impl Outcome {
     /// Returns whether this outcome leaves work to do, so that the run exits with code 3.
     ///
     /// The caller must ignore [`Outcome::Accepted`] if verification was not requested.
-    pub fn leaves_work(self) -> bool {
+    pub fn needs_attention(self) -> bool {
         matches!(
             self,
             Self::Failed
@@ -134,7 +134,7 @@ pub struct Settlement {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RunStatus {
     /// A live process executes it.
     Running,
     /// Stopped; can be resumed.
@@ -145,7 +145,7 @@ pub enum Standing {
     Finished,
 }
 
-impl Standing {
+impl RunStatus {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -156,7 +156,7 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for RunStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::action::{ActionStatus, ActionType, Facts};
+use super::action::{ActionFacts, ActionStatus, ActionType};
 
 /// The longest value that a reason shows, in characters.
 const LONGEST_VALUE: usize = 80;
@@ -49,7 +49,7 @@ impl Selection {
     }
 
     /// Returns why an action is not selected, apart from its status. Unknown values never match.
-    pub fn mismatch(&self, facts: &Facts<'_>) -> Option<Mismatch> {
+    pub fn mismatch(&self, facts: &ActionFacts<'_>) -> Option<Mismatch> {
         let is_type = |known: &ActionType| self.types.contains(known);
         let has_name = |known: &str| self.requestors.iter().any(|name| same(name, known));
         let has_machine = |known: &str| self.machine_ids.iter().any(|id| same(id, known));
@@ -77,7 +77,7 @@ impl Selection {
     }
 
     /// Returns why an action's status is not selected.
-    pub fn status_mismatch(&self, facts: &Facts<'_>) -> Option<Mismatch> {
+    pub fn status_mismatch(&self, facts: &ActionFacts<'_>) -> Option<Mismatch> {
         let is_listed = |known: &ActionStatus| self.statuses.contains(known);
         let has_succeeded = self.with_succeeded
             && facts.status == Some(&ActionStatus::Succeeded)
@@ -196,11 +196,11 @@ fn same(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn facts<'a>(action_type: &'a ActionType, requestor: Option<&'a str>) -> Facts<'a> {
-        Facts {
+    fn facts<'a>(action_type: &'a ActionType, requestor: Option<&'a str>) -> ActionFacts<'a> {
+        ActionFacts {
             action_type: Some(action_type),
             requestor,
-            ..Facts::default()
+            ..ActionFacts::default()
         }
     }
 
@@ -236,9 +236,9 @@ mod tests {
             ..Selection::default()
         };
         let criterion = |created_at| {
-            let facts = Facts {
+            let facts = ActionFacts {
                 created_at,
-                ..Facts::default()
+                ..ActionFacts::default()
             };
             selection
                 .mismatch(&facts)
@@ -259,10 +259,10 @@ mod tests {
             ..Selection::default()
         };
         let is_selected = |selection: &Selection, action_type, status| {
-            let facts = Facts {
+            let facts = ActionFacts {
                 action_type: Some(&action_type),
                 status: Some(&status),
-                ..Facts::default()
+                ..ActionFacts::default()
             };
             selection.status_mismatch(&facts).is_none()
         };

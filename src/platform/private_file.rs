@@ -203,9 +203,9 @@ fn foreign_link_within(path: &Path, links_left: u32) -> Option<PathBuf> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privacy {
     /// Only this user, or the platform has no modes.
-    OwnersAlone,
+    Private,
     /// Only its owner, who is another user.
-    SomebodyElses,
+    OtherUsers,
     /// Others too, but it is ours, so we may change the mode.
     OpenAndOurs { mode: u32 },
     /// Others too, and it is another user's or meant to be shared (sticky, as `/tmp`).
@@ -222,8 +222,8 @@ pub fn privacy(path: &Path) -> io::Result<Privacy> {
         let is_sticky = mode & 0o1000 != 0;
         let is_ours = owner(&found) == Owner::Us;
         Ok(match (is_open, is_ours && !is_sticky) {
-            (false, _) if is_ours => Privacy::OwnersAlone,
-            (false, _) => Privacy::SomebodyElses,
+            (false, _) if is_ours => Privacy::Private,
+            (false, _) => Privacy::OtherUsers,
             (true, true) => Privacy::OpenAndOurs { mode },
             (true, false) => Privacy::OpenAndShared { mode },
         })
@@ -231,7 +231,7 @@ pub fn privacy(path: &Path) -> io::Result<Privacy> {
     #[cfg(not(unix))]
     {
         let _ = found;
-        Ok(Privacy::OwnersAlone)
+        Ok(Privacy::Private)
     }
 }
 
@@ -303,12 +303,12 @@ mod tests {
             std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
             privacy(dir.path()).unwrap()
         };
-        assert_eq!(set(0o700), Privacy::OwnersAlone);
+        assert_eq!(set(0o700), Privacy::Private);
         assert_eq!(set(0o1777), Privacy::OpenAndShared { mode: 0o1777 });
         for mode in [0o755, 0o770, 0o711, 0o702] {
             assert_eq!(set(mode), Privacy::OpenAndOurs { mode });
             make_private(dir.path()).unwrap();
-            assert_eq!(privacy(dir.path()).unwrap(), Privacy::OwnersAlone);
+            assert_eq!(privacy(dir.path()).unwrap(), Privacy::Private);
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn terminal_output() -> io::Result<File> {
 
 /// Discards unread keystrokes, so that they can't answer a later prompt.
 #[cfg(unix)]
-pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
+pub fn discard_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
     use rustix::termios::{QueueSelector, isatty, tcflush};
     if isatty(&input) {
         tcflush(input, QueueSelector::IFlush)?;
@@ -45,7 +45,7 @@ pub fn forget_typed(input: impl std::os::fd::AsFd) -> io::Result<()> {
 
 /// Discards unread keystrokes if standard input is the console.
 #[cfg(windows)]
-pub fn forget_typed<T>(_input: T) -> io::Result<()> {
+pub fn discard_typed<T>(_input: T) -> io::Result<()> {
     // Leaked, because standard input stays open.
     winsafe::HSTD::GetStdHandle(winsafe::co::STD_HANDLE::INPUT)
         .and_then(|mut stdin| stdin.leak().FlushConsoleInputBuffer())

@@ -40,7 +40,7 @@ const MOST_PATIENCE: u32 = 64;
 
 /// An adapted rate as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptPace {
+pub struct SavedRate {
     pub window: Window,
     /// The share of the window's rate, in thousandths.
     pub share: u32,
@@ -48,7 +48,7 @@ pub struct KeptPace {
     pub patience: u32,
 }
 
-impl KeptPace {
+impl SavedRate {
     pub fn pace(&self) -> Pace {
         let period = self.window.period.as_nanos() * u128::from(WHOLE)
             / u128::from(self.share.clamp(1, WHOLE));
@@ -88,7 +88,7 @@ impl KeptPace {
 /// Adapts the rate of a scope to the service's refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdaptiveRate {
-    kept: Option<KeptPace>,
+    kept: Option<SavedRate>,
     /// Carried over to the next adapted rate, because the last one was lifted too early.
     patience: u32,
     /// Calls answered since the last refusal or step.
@@ -97,8 +97,8 @@ pub struct AdaptiveRate {
 
 impl AdaptiveRate {
     /// Starts from the stored rate of an earlier run.
-    pub fn new(kept: Option<KeptPace>) -> Self {
-        let kept = kept.map(|kept| KeptPace {
+    pub fn new(kept: Option<SavedRate>) -> Self {
+        let kept = kept.map(|kept| SavedRate {
             share: kept.share.clamp(SLOWEST, FIRST),
             patience: kept.patience.clamp(PATIENCE, MOST_PATIENCE),
             ..kept
@@ -110,7 +110,7 @@ impl AdaptiveRate {
     }
 
     /// Returns the current rate; `None` if only the windows limit calls.
-    pub fn kept(&self) -> Option<KeptPace> {
+    pub fn kept(&self) -> Option<SavedRate> {
         self.kept
     }
 
@@ -123,7 +123,7 @@ impl AdaptiveRate {
                 .patience
                 .saturating_mul(2)
                 .clamp(PATIENCE, MOST_PATIENCE);
-            self.kept = Some(KeptPace {
+            self.kept = Some(SavedRate {
                 window,
                 share: FIRST,
                 patience: self.patience,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn kept(share: u32) -> AdaptiveRate {
-        AdaptiveRate::new(Some(KeptPace {
+        AdaptiveRate::new(Some(SavedRate {
             window: minute(),
             share,
             patience: 8,
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn no_kept_text_makes_an_absurd_rate() {
         for (share, limit) in [(0, 1), (u32::MAX, u32::MAX)] {
-            let kept = KeptPace {
+            let kept = SavedRate {
                 window: Window {
                     limit: NonZeroU32::new(limit).unwrap(),
                     period: Duration::MAX,

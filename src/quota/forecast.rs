@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::model::Uptime;
 
-use super::decide::Calls;
+use super::admission::Calls;
 use super::window::{Pace, Window, Windows};
 
 /// How many calls are sent by a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Milestone {
+pub struct ForecastPoint {
     pub calls: u64,
     pub at: Uptime,
 }
@@ -52,14 +52,14 @@ pub fn milestones(
     calls: &Calls,
     remaining: u64,
     round_trip: Duration,
-) -> Vec<Milestone> {
-    let mut found: Vec<Milestone> = Vec::new();
+) -> Vec<ForecastPoint> {
+    let mut found: Vec<ForecastPoint> = Vec::new();
     let mut schedule = Schedule::new(now, windows, pace, calls, round_trip);
     for sent in 0..remaining {
         if windows.is_empty() || schedule.at == Uptime::MAX {
             break;
         }
-        let before = Milestone {
+        let before = ForecastPoint {
             calls: sent,
             at: schedule.at,
         };
@@ -68,7 +68,7 @@ pub fn milestones(
         }
     }
     if remaining > 0 {
-        found.push(Milestone {
+        found.push(ForecastPoint {
             calls: remaining,
             at: schedule.at,
         });
@@ -209,7 +209,7 @@ mod tests {
         let found = milestones(at(3), &none, None, &Calls::new(), u64::MAX, Duration::ZERO);
         assert_eq!(
             found,
-            [Milestone {
+            [ForecastPoint {
                 calls: u64::MAX,
                 at: at(3)
             }]

@@ -9,13 +9,13 @@
 //! times as long.
 
 mod adaptive_rate;
-mod decide;
+mod admission;
 mod forecast;
 mod pacer;
 mod window;
 
-pub use adaptive_rate::{AdaptiveRate, KEPT_FOR, KeptPace};
-pub use decide::{Calls, Decision, Usage, decide, usage};
-pub use forecast::{Milestone, forecast, milestones};
+pub use adaptive_rate::{AdaptiveRate, KEPT_FOR, SavedRate};
+pub use admission::{Calls, Decision, Usage, decide, usage};
+pub use forecast::{ForecastPoint, forecast, milestones};
 pub use pacer::Pacer;
 pub use window::{InvalidPace, InvalidWindow, Pace, Window, Windows};

@@ -1,6 +1,6 @@
 //! Spreads calls evenly, with the `governor` crate, which only this file uses.
 //!
-//! The pacer does not enforce quotas; [`decide`](super::decide()) does. It keeps a permitted burst from being sent at
+//! The pacer does not enforce quotas; [`decide`](super::admission()) does. It keeps a permitted burst from being sent at
 //! once, and applies the adapted rate. It never waits and reads no clock: each check sets governor's clock to the
 //! caller's time.
 
@@ -16,7 +16,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::model::Uptime;
 
-use super::adaptive_rate::{AdaptiveRate, KeptPace};
+use super::adaptive_rate::{AdaptiveRate, SavedRate};
 use super::window::{Pace, Window, Windows};
 
 /// How many calls may be sent back to back. More would let calls reach the service together, which a pace must prevent.
@@ -88,7 +88,7 @@ pub struct Pacer {
 
 impl Pacer {
     /// Creates a pacer whose first call may be sent at once. `learned` is the stored rate of an earlier run.
-    pub fn new(normal: Option<Pace>, learned: Option<KeptPace>) -> Self {
+    pub fn new(normal: Option<Pace>, learned: Option<SavedRate>) -> Self {
         Self {
             normal,
             learned: AdaptiveRate::new(learned),
@@ -106,7 +106,7 @@ impl Pacer {
         both.max_by_key(Pace::interval)
     }
 
-    pub fn learned(&self) -> Option<KeptPace> {
+    pub fn learned(&self) -> Option<SavedRate> {
         self.learned.kept()
     }
 

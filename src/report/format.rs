@@ -99,7 +99,7 @@ impl ReportFormat {
 
 /// The result of writing a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum WriteResult {
     /// Everything was written.
     Whole { rows: u64 },
     /// The reader of standard output closed it (`| head`), which is not an error.
@@ -117,10 +117,10 @@ pub fn write_report<E: Error + 'static, R: RowIterator<E>>(
     target: &ReportTarget,
     rows: R,
     summarize: impl FnOnce(&R) -> Result<ReportSummary, E>,
-) -> Result<Delivery, OutputError<E>> {
+) -> Result<WriteResult, OutputError<E>> {
     let fill = |out: &mut dyn Write| format.write(out, rows, summarize);
     match target {
-        ReportTarget::File(path) => replace(path, fill).map(|rows| Delivery::Whole { rows }),
+        ReportTarget::File(path) => replace(path, fill).map(|rows| WriteResult::Whole { rows }),
         ReportTarget::Stdout => stream(&mut io::stdout().lock(), fill),
     }
 }
@@ -128,15 +128,15 @@ pub fn write_report<E: Error + 'static, R: RowIterator<E>>(
 fn stream<E: Error + 'static>(
     out: &mut dyn Write,
     fill: impl FnOnce(&mut dyn Write) -> Result<u64, RowsError<E>>,
-) -> Result<Delivery, OutputError<E>> {
+) -> Result<WriteResult, OutputError<E>> {
     let written = fill(out).and_then(|rows| {
         out.flush()?;
         Ok(rows)
     });
     match written {
-        Ok(rows) => Ok(Delivery::Whole { rows }),
+        Ok(rows) => Ok(WriteResult::Whole { rows }),
         Err(RowsError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(Delivery::BrokenPipe)
+            Ok(WriteResult::BrokenPipe)
         }
         Err(source) => Err(OutputError::Rows {
             name: "-".to_owned(),
@@ -177,7 +177,7 @@ mod tests {
         let mut pipe = Refusing(io::ErrorKind::BrokenPipe);
         assert_eq!(
             stream(&mut pipe, |out| write_csv(out, many_rows())).unwrap(),
-            Delivery::BrokenPipe
+            WriteResult::BrokenPipe
         );
         let mut disk = Refusing(io::ErrorKind::StorageFull);
         assert!(matches!(

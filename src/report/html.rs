@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
-use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, Span, Standing, visible};
+use crate::model::{Count, FollowUp, Number, Outcome, ReportRow, RunStatus, Span, visible};
 
 use super::csv::{RowsError, each_row};
 use super::html_chart::{self, TimelineChart};
@@ -77,9 +77,9 @@ impl<W: Write> HtmlPage<W> {
 
     fn head(&mut self, summary: &ReportSummary) -> io::Result<()> {
         let left = summary.left();
-        let severity = match (left.is_empty(), summary.is_grave()) {
+        let severity = match (left.is_empty(), summary.is_critical()) {
             (_, true) => "grave",
-            (true, false) if summary.standing != Standing::Running => "clean",
+            (true, false) if summary.standing != RunStatus::Running => "clean",
             (_, false) => "some",
         };
         let headline = summary.headline();
@@ -100,7 +100,7 @@ impl<W: Write> HtmlPage<W> {
 <meta name="generator" content="mde-cancel "#,
             VERSION, "\">\n",
         }
-        if let Some(every) = summary.renewed_every {
+        if let Some(every) = summary.refresh_interval {
             let every = every.as_secs().max(1);
             html! {
                 self, "<meta name=\"renewed-every\" content=\"", every,
@@ -139,12 +139,12 @@ impl<W: Write> HtmlPage<W> {
                 self, r#"<p class="stopped">The run stopped "#, reason, ". Nothing is lost: it can be resumed.</p>\n",
             }
         }
-        if summary.standing == Standing::Running {
+        if summary.standing == RunStatus::Running {
             html! {
                 self, r#"<p class="stopped">The run is still running; its state at <time id="written" datetime=""#,
                 summary.written_at, "\">", second(summary.written_at), " UTC</time>.",
             }
-            if let Some(every) = summary.renewed_every {
+            if let Some(every) = summary.refresh_interval {
                 html! {
                     self, " The page reloads every ", Span(every),
                     ". <b id=\"stale\" hidden>It is older than that: the run was killed, or its computer sleeps.</b>",
@@ -271,7 +271,7 @@ impl<W: Write> HtmlPage<W> {
         )?;
         for (outcome, count) in present(summary) {
             let meaning = match (outcome, summary.standing) {
-                (Outcome::NotAttempted, Standing::Running) => {
+                (Outcome::NotAttempted, RunStatus::Running) => {
                     "its turn has not come yet".to_owned()
                 }
                 _ => meaning(outcome, &summary.final_statuses),
@@ -431,7 +431,7 @@ impl<W: Write> HtmlPage<W> {
         self.markup(
             r#"</div>
 <p id="shown" class="shown" role="status"></p>
-<div id="pages" class="pages" role="group" aria-label="Pages"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="Previous page">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
+<div id="pages" class="pages" role="group" aria-label="ActionPager"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="Previous page">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
 </div>
 <div class="scroll rows" role="region" aria-label="All rows" tabindex="0">
 <table id="rows" class="wide">
@@ -639,7 +639,7 @@ fn advice(follow_up: FollowUp) -> (&'static str, &'static str) {
 
 /// Returns the last response of a row that needs attention, for a support request.
 fn answer(row: &ReportRow) -> String {
-    if !row.outcome.leaves_work() {
+    if !row.outcome.needs_attention() {
         return String::new();
     }
     let status = row.http_status.map(|status| format!("HTTP {status}"));

@@ -9,7 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::model::{Count, FollowUp, Number, Operation, Outcome, ReportRow, RunId, Span, Standing};
+use crate::model::{
+    Count, FollowUp, Number, Operation, Outcome, ReportRow, RunId, RunStatus, Span,
+};
 
 use super::timeline::Timeline;
 
@@ -20,7 +22,7 @@ pub struct ReportSummary {
     pub operation: Operation,
     pub written_at: Timestamp,
     /// The interval at which a live report is rewritten until the run ends.
-    pub renewed_every: Option<Duration>,
+    pub refresh_interval: Option<Duration>,
     /// Whether the run was against the sandbox; every report then says so.
     pub is_sandbox: bool,
     /// Who started the run, and where.
@@ -33,7 +35,7 @@ pub struct ReportSummary {
     pub cloud: String,
     /// The version of this program that started the run.
     pub version: String,
-    pub standing: Standing,
+    pub standing: RunStatus,
     pub stop_reason: Option<String>,
     pub exit_code: Option<u8>,
     pub begun_at: Timestamp,
@@ -103,7 +105,7 @@ impl ReportSummary {
     pub(super) fn left(&self) -> Vec<ActionItem> {
         let mut lines = left(&self.outcomes, self.accepted, &self.follow_ups);
         let waiting = self.outcomes.get(&Outcome::NotAttempted).copied();
-        if let (Standing::Running, Some(waiting @ 1..), Some(line)) =
+        if let (RunStatus::Running, Some(waiting @ 1..), Some(line)) =
             (self.standing, waiting, lines.last_mut())
         {
             let wait = if waiting == 1 {
@@ -146,13 +148,13 @@ impl ReportSummary {
     pub(super) fn headline(&self) -> String {
         match self.left().first() {
             Some(left) => left.text.clone(),
-            None if self.standing == Standing::Running => "Still running".to_owned(),
+            None if self.standing == RunStatus::Running => "Still running".to_owned(),
             None => "Nothing left to do".to_owned(),
         }
     }
 
     /// Returns whether a machine is currently cut off or lost.
-    pub(super) fn is_grave(&self) -> bool {
+    pub(super) fn is_critical(&self) -> bool {
         let left = self.left();
         left.iter().any(|left| left.severity == Severity::Critical)
     }
@@ -308,7 +310,8 @@ pub(super) fn rows_left(outcomes: &BTreeMap<Outcome, u64>, accepted: AcceptedPol
 }
 
 fn needs_look(outcome: Outcome, accepted: AcceptedPolicy) -> bool {
-    outcome.leaves_work() && (outcome != Outcome::Accepted || accepted == AcceptedPolicy::IsLeft)
+    outcome.needs_attention()
+        && (outcome != Outcome::Accepted || accepted == AcceptedPolicy::IsLeft)
 }
 
 /// Describes the state of `count` machines and what they need.

@@ -15,7 +15,7 @@ use super::generate::Generator;
 use super::query::ListOptions;
 use super::random;
 use super::response::{Answer, ErrorAnswer};
-use super::settings::{CancelSettings, FinalAnswer, SandboxRelease};
+use super::settings::{CancelSettings, FinalCancelAnswer, SandboxRelease};
 
 /// The resolution of the service's timestamps.
 const TICK: SignedDuration = SignedDuration::from_nanos(100);
@@ -26,10 +26,10 @@ pub(super) const TIMED_OUT: i64 = -2_145_844_840;
 pub(super) const FAILED: i64 = -2_147_467_259;
 
 /// An action that restricts a machine, and its release.
-pub(super) type Kinds = (&'static str, &'static str);
+pub(super) type ActionPair = (&'static str, &'static str);
 
-pub(super) const ISOLATION: Kinds = ("Isolate", "Unisolate");
-pub(super) const RESTRICTION: Kinds = ("RestrictCodeExecution", "UnrestrictCodeExecution");
+pub(super) const ISOLATION: ActionPair = ("Isolate", "Unisolate");
+pub(super) const RESTRICTION: ActionPair = ("RestrictCodeExecution", "UnrestrictCodeExecution");
 
 /// The salt for random values of releases.
 const RELEASES: u64 = 100;
@@ -332,7 +332,7 @@ impl Actions {
     pub(super) fn release(
         &mut self,
         machine: &str,
-        (cut, release): Kinds,
+        (cut, release): ActionPair,
         by: Cancellation,
         settings: SandboxRelease,
         seed: u64,
@@ -417,11 +417,11 @@ impl Actions {
         record.cancels = record.cancels.saturating_add(1);
         if record.status.is_final() {
             return match settings.of_final {
-                FinalAnswer::Record => Ok(Answer::Record(shared.clone())),
-                FinalAnswer::Empty => Ok(Answer::Empty),
-                FinalAnswer::NotFound => Err(ErrorAnswer::unknown_action()),
-                FinalAnswer::BadRequest => Err(ErrorAnswer::final_action(400, record)),
-                FinalAnswer::Conflict => Err(ErrorAnswer::final_action(409, record)),
+                FinalCancelAnswer::Record => Ok(Answer::Record(shared.clone())),
+                FinalCancelAnswer::Empty => Ok(Answer::Empty),
+                FinalCancelAnswer::NotFound => Err(ErrorAnswer::unknown_action()),
+                FinalCancelAnswer::BadRequest => Err(ErrorAnswer::final_action(400, record)),
+                FinalCancelAnswer::Conflict => Err(ErrorAnswer::final_action(409, record)),
             };
         }
         // A second cancel has no effect while a change is pending.

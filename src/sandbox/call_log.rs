@@ -42,7 +42,7 @@ pub enum CallEnd {
     /// With a complete response.
     Answered,
     /// The sandbox broke the connection.
-    Severed,
+    Aborted,
     /// The client disconnected first.
     Abandoned,
 }
@@ -112,7 +112,7 @@ mod tests {
             fault: Some("applied-reset".to_owned()),
             over_quota: false,
             changed: true,
-            end: CallEnd::Severed,
+            end: CallEnd::Aborted,
         };
         assert_eq!(
             serde_json::to_string(&call).unwrap(),

@@ -78,7 +78,7 @@ enum Draw {
 
 impl Generator {
     /// Returns a realistic mix: mostly open, some final, very few unknown.
-    pub fn believable(seed: u64) -> Self {
+    pub fn realistic(seed: u64) -> Self {
         Self {
             seed,
             statuses: vec![
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_believable_world_is_mostly_open_with_a_few_of_everything_else() {
-        let records = records(&Generator::believable(1), 5000);
+        let records = records(&Generator::realistic(1), 5000);
         let share = |status: Status| {
             let found = records
                 .iter()
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn final_records_are_as_the_service_writes_them() {
-        let ended = records(&Generator::believable(1), 5000);
+        let ended = records(&Generator::realistic(1), 5000);
         let of = |status: Status| {
             let all = ended.iter().flatten();
             all.filter(move |record| record.status == status)

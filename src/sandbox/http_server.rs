@@ -18,7 +18,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// A connection that ends without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is broken off")]
-pub enum Severed {
+pub enum Aborted {
     /// By RST.
     Reset,
     /// By FIN.
@@ -60,7 +60,7 @@ async fn connection(stream: TcpStream, sandbox: Sandbox) {
         }
     };
     let error = ended.as_ref().err().and_then(|error| error.source());
-    if error.and_then(|error| error.downcast_ref()) == Some(&Severed::Reset) {
+    if error.and_then(|error| error.downcast_ref()) == Some(&Aborted::Reset) {
         // With a linger of zero, dropping the stream sends RST instead of FIN.
         connection.into_parts().io.inner().set_zero_linger().ok();
     }

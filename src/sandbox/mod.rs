@@ -23,10 +23,10 @@ pub use actions::{CancelEffect, Cancellation, Change, MockAction, Status};
 pub use call_log::{CallEnd, CallKind, LoggedCall};
 pub use faults::{Faults, InvalidFaults};
 pub use generate::Generator;
-pub use http_server::{Severed, serve};
+pub use http_server::{Aborted, serve};
 pub use response::Body;
 pub use running_sandbox::{Sandbox, SavedSandbox};
 pub use settings::{
-    CancelSettings, FinalAnswer, InvalidLatency, Latency, SandboxClock, SandboxRelease,
+    CancelSettings, FinalCancelAnswer, InvalidLatency, Latency, SandboxClock, SandboxRelease,
     SandboxSettings, TokenSettings, parse_quota,
 };

@@ -266,7 +266,7 @@ impl Rendered {
     }
 
     /// Applies a fault to the response; faults of other kinds don't change it.
-    pub(super) fn spoilt_by(self, fault: FaultKind) -> Self {
+    pub(super) fn with_fault(self, fault: FaultKind) -> Self {
         match fault {
             FaultKind::Html => Self::typed(200, HTML, PORTAL.into()),
             FaultKind::BrokenJson if self.body.is_empty() => {

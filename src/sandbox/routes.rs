@@ -13,7 +13,7 @@ use crate::model::ActionId;
 
 use super::actions::{Cancellation, ISOLATION, RESTRICTION};
 use super::call_log::CallKind;
-use super::http_server::Severed;
+use super::http_server::Aborted;
 use super::oauth::{self, Caller};
 use super::query::ListOptions;
 use super::response::{Answer, Body, ErrorAnswer, Rendered};
@@ -26,7 +26,7 @@ impl Sandbox {
     pub async fn respond(
         &self,
         request: Request<impl body::Body<Error: Error + Send + Sync + 'static>>,
-    ) -> Result<Response<Body>, Severed> {
+    ) -> Result<Response<Body>, Aborted> {
         let (head, body) = request.into_parts();
         let path: Vec<_> = head.uri.path().split('/').skip(1).collect();
         match (&head.method, &path[..]) {

@@ -20,7 +20,7 @@ use super::actions::{Actions, MockAction};
 use super::call_log::{CallEnd, CallKind, LoggedCall};
 use super::faults::{FaultInjector, FaultKind, Injected};
 use super::generate::Generator;
-use super::http_server::Severed;
+use super::http_server::Aborted;
 use super::oauth::{self, AUDIENCES, Caller};
 use super::random;
 use super::rate_limit::RateLimiter;
@@ -224,7 +224,7 @@ impl Sandbox {
         &self,
         mut call: Call,
         work: impl FnOnce(&mut Actions, Timestamp) -> Result<Answer, ErrorAnswer>,
-    ) -> Result<Response<Body>, Severed> {
+    ) -> Result<Response<Body>, Aborted> {
         let settings = self.settings();
         let (open, injected, answer) = self.admit(&mut call, work);
         let drawn = random::roll(settings.seed, open.call.number, b"latency");
@@ -234,23 +234,23 @@ impl Sandbox {
         }
         let fault = injected.fault.map(|fault| fault.kind);
         let severed = match fault {
-            Some(FaultKind::Reset) => Some(Severed::Reset),
-            Some(FaultKind::Close) => Some(Severed::Closed),
+            Some(FaultKind::Reset) => Some(Aborted::Reset),
+            Some(FaultKind::Close) => Some(Aborted::Closed),
             Some(FaultKind::Hang) => {
                 self.stopping().cancelled().await;
-                Some(Severed::Closed)
+                Some(Aborted::Closed)
             }
             _ => None,
         };
         if let Some(severed) = severed {
-            open.end(CallEnd::Severed, None);
+            open.end(CallEnd::Aborted, None);
             return Err(severed);
         }
         let problem = fault.and_then(|fault| ErrorAnswer::of_fault(fault, call.kind, &call.caller));
         let answer = problem.map_or(answer, Err);
         let mut rendered = Rendered::new(answer, settings.page, open.call.number);
         if let Some(fault) = fault {
-            rendered = rendered.spoilt_by(fault);
+            rendered = rendered.with_fault(fault);
         }
         open.end(CallEnd::Answered, Some(rendered.status));
         let slowly = match fault {

@@ -67,7 +67,7 @@ impl SandboxSettings {
             // A test parses this constant.
             faults: Faults::parse(faults).unwrap_or_default(),
             seed,
-            unknown_ids: Some(Generator::believable(seed)),
+            unknown_ids: Some(Generator::realistic(seed)),
             keeps_calls: false,
             releases: SandboxRelease {
                 takes: Duration::from_secs(20) / factor.max(1),
@@ -174,7 +174,7 @@ impl Default for TokenSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CancelSettings {
     pub open: CancelEffect,
-    pub of_final: FinalAnswer,
+    pub of_final: FinalCancelAnswer,
 }
 
 /// The effects of a release.
@@ -190,7 +190,7 @@ pub struct SandboxRelease {
 
 /// The response to a cancel of a final action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FinalAnswer {
+pub enum FinalCancelAnswer {
     /// 200 with the unchanged record.
     #[default]
     Record,

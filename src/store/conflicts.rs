@@ -19,9 +19,9 @@ use crate::model::{ActionId, ActionType, Operation, RowNumber, RunId, SEVERAL, U
 
 use super::error::StoreFault;
 use super::locks::Locks;
+use super::records::{QueuedRow, RunKey};
 use super::runs::Holds;
 use super::sql_types::{Wall, query, query_one};
-use super::types::{QueuedRow, RunKey};
 
 /// Whether the runs `o` and `r` may belong to one tenant: they use the same name for it, or one has no name for it, or
 /// only a domain name (when its token is opaque).

@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 use crate::model::RunId;
 use crate::platform;
 
-use super::types::{Holder, RunKey};
+use super::records::{Holder, RunKey};
 
 /// Why the state can't be used. Causes are shared, because one failed commit answers many requests.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub enum StoreError {
     },
     /// The folder's owner can read and change it, whatever its mode.
     #[error("state folder {path} belongs to another user")]
-    SomebodyElses { path: PathBuf },
+    OtherUsers { path: PathBuf },
     /// Other users can read or change the folder, and we may not close it.
     #[error("state folder {path} is open to other users (mode {mode:04o})")]
     OpenToOthers {

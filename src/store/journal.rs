@@ -14,11 +14,11 @@ use crate::model::{
     Settlement,
 };
 
+use super::call_ledger::AttemptKey;
 use super::error::StoreFault;
-use super::ledger::AttemptKey;
+use super::records::{AttemptReply, InputProgress, NewRow, QueuedRow, RowPhase, RunKey};
 use super::runs;
 use super::sql_types::{IdCell, Wall, execute, query, query_one, time};
-use super::types::{AttemptReply, InputMark, NewRow, Phase, QueuedRow, RunKey};
 
 /// Keys of input names, so that a row stores a number instead of its file.
 pub(super) type Sources = HashMap<(RunKey, Arc<str>), i64>;
@@ -45,7 +45,7 @@ pub(super) fn append_rows(
     sources: &mut Sources,
     run: RunKey,
     rows: &[NewRow],
-    mark: &InputMark,
+    mark: &InputProgress,
 ) -> Result<(), StoreFault> {
     runs::set_mark(conn, run, mark)?;
     let mut insert = conn.prepare_cached(
@@ -62,7 +62,7 @@ pub(super) fn append_rows(
             IdCell(row.id.clone()),
             source,
             i64::try_from(row.source.line).unwrap_or(i64::MAX),
-            Phase::Fresh,
+            RowPhase::Fresh,
             row.context.comment,
             row.context.tenant,
             row.context.action_type,
@@ -139,7 +139,7 @@ pub(super) fn begin_attempt(
     let update = "UPDATE rows SET attempts = attempts + 1, phase = ?3, first_sent = coalesce(first_sent, ?4),
             comment_sent = ?5
         WHERE run = ?1 AND number = ?2";
-    let cells = params![run, row, Phase::Sent, Wall(sent), comment];
+    let cells = params![run, row, RowPhase::Sent, Wall(sent), comment];
     let changed = execute(conn, update, cells)?;
     one_row(run, row, changed)
 }
@@ -149,7 +149,7 @@ pub(super) fn strike_attempt(conn: &Connection, attempt: AttemptKey) -> Result<(
     let AttemptKey { run, row, number } = attempt;
     let strike =
         "DELETE FROM attempts WHERE run = ?1 AND row = ?2 AND number = ?3 RETURNING phase_before";
-    let before: Vec<Phase> = query(conn, strike, params![run, row, number], |row| row.get(0))?;
+    let before: Vec<RowPhase> = query(conn, strike, params![run, row, number], |row| row.get(0))?;
     one_row(run, row, before.len())?;
     let update = "UPDATE rows SET attempts = attempts - 1, phase = ?3,
             first_sent = CASE WHEN attempts > 1 THEN first_sent END,
@@ -226,7 +226,7 @@ pub(super) fn note(
     conn: &Connection,
     run: RunKey,
     row: RowNumber,
-    phase: Phase,
+    phase: RowPhase,
     record: Option<&MachineAction>,
     status_before: Option<&ActionStatus>,
     checked_at: Option<Timestamp>,

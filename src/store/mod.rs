@@ -1,7 +1,7 @@
 //! The journal and the ledger: one SQLite file, written by one thread.
 //!
 //! The store keeps runs, rows, attempts and outcomes, and the calls that count against the quota windows. It decides
-//! nothing about actions, except that it runs [`crate::quota::decide`] in the transaction that takes the slot. Rules
+//! nothing about actions, except that it runs [`crate::quota::admission`] in the transaction that takes the slot. Rules
 //! get the time as an argument. No secret enters its API.
 //!
 //! Invariants: a success means that the data is on disk; after a failed commit, the store fails for good; no other
@@ -11,31 +11,31 @@
 //! file, and reports are queries. Rejected: a log file (no sharing), a key-value store (locks its file to one process).
 
 mod busy_wait;
+mod call_ledger;
 mod conflicts;
+mod database_file;
 mod error;
 mod journal;
-mod ledger;
 mod locks;
 mod quota_scopes;
 mod reader;
+mod records;
 mod report_rows;
 mod runs;
 mod schema;
 mod sql_types;
-mod state_file;
 mod store_handle;
-mod types;
 mod writer;
 
 pub use error::StoreError;
 pub use journal::LoadFrom;
 pub use reader::{AnswerCounts, Reader, ReportRows, TypeCounts};
-pub use store_handle::{RunHold, Store};
-pub use types::{
-    AttemptReply, CallId, Cooldown, Holder, InputMark, LaneCount, NewRow, NewRun, Phase, Process,
-    Purpose, QueuedRow, Record, RunKey, RunRecord, RunState, ScopeKey, ScopeRecord, ScopeUse,
-    StoreOptions, Take, Taken, state_file,
+pub use records::{
+    AttemptReply, CallId, Cooldown, Holder, InputProgress, LaneCount, NewRow, NewRun, Process,
+    QueuedRow, Record, RowPhase, RunKey, RunRecord, RunState, ScopeKey, ScopeRecord, ScopeUse,
+    SlotAnswer, SlotPurpose, SlotRequest, StoreOptions, state_file,
 };
+pub use store_handle::{RunHold, Store};
 pub use writer::Pending;
 
-pub use crate::model::Standing;
+pub use crate::model::RunStatus;

@@ -7,11 +7,11 @@ use rusqlite::{Connection, Row, params};
 use jiff::Timestamp;
 
 use crate::model::{Destination, Moment, Scope, Uptime};
-use crate::quota::{KEPT_FOR, KeptPace, Window, Windows};
+use crate::quota::{KEPT_FOR, SavedRate, Window, Windows};
 
 use super::error::StoreFault;
+use super::records::{Cooldown, ScopeKey, ScopeRecord};
 use super::sql_types::{Wall, count, execute, query, query_one};
-use super::types::{Cooldown, ScopeKey, ScopeRecord};
 
 /// Returns the scope's key; adds the scope if it is new.
 pub(super) fn find_or_add(conn: &Connection, scope: &Scope) -> Result<ScopeKey, StoreFault> {
@@ -147,7 +147,7 @@ pub(super) fn reset(conn: &Connection, key: ScopeKey) -> Result<(), StoreFault> 
 pub(super) fn set_pace(
     conn: &Connection,
     key: ScopeKey,
-    pace: Option<KeptPace>,
+    pace: Option<SavedRate>,
     at: Timestamp,
 ) -> Result<(), StoreFault> {
     let text = pace.map(|pace| pace_text(pace, at));
@@ -156,7 +156,7 @@ pub(super) fn set_pace(
 }
 
 /// Returns the rate learned less than [`KEPT_FOR`] ago; the clock may have been set since.
-fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptPace>, StoreFault> {
+fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<SavedRate>, StoreFault> {
     let sql = "SELECT pace FROM scopes WHERE id = ?1";
     let text: Option<String> = query_one(conn, sql, [key], |row| row.get(0))?;
     let kept = text.as_deref().and_then(read_pace);
@@ -166,8 +166,8 @@ fn pace(conn: &Connection, key: ScopeKey, now: Timestamp) -> Result<Option<KeptP
 }
 
 /// Window (calls and nanoseconds), share, patience, and the time of learning in Unix milliseconds.
-fn pace_text(pace: KeptPace, at: Timestamp) -> String {
-    let KeptPace {
+fn pace_text(pace: SavedRate, at: Timestamp) -> String {
+    let SavedRate {
         window,
         share,
         patience,
@@ -179,13 +179,13 @@ fn pace_text(pace: KeptPace, at: Timestamp) -> String {
     )
 }
 
-fn read_pace(text: &str) -> Option<(KeptPace, Timestamp)> {
+fn read_pace(text: &str) -> Option<(SavedRate, Timestamp)> {
     let parts: Vec<_> = text.split(' ').collect();
     let &[limit, period, share, patience, at] = parts.as_slice() else {
         return None;
     };
     let period = Duration::from_nanos(period.parse().ok()?);
-    let pace = KeptPace {
+    let pace = SavedRate {
         window: Window {
             limit: limit.parse().ok()?,
             period,

@@ -12,13 +12,13 @@ use rusqlite::{Connection, Params, Row, params};
 use crate::model::{ActionId, LaneId, Outcome, ReportRow, RowNumber, RunId, Sending};
 
 use super::busy_wait::BusyWait;
+use super::database_file::Folder;
 use super::error::{StoreError, StoreFault};
 use super::locks::Locks;
+use super::records::{LaneCount, RunKey, RunRecord};
 use super::report_rows::OUTCOME;
 use super::sql_types::{Wall, count, time};
-use super::state_file::Folder;
-use super::types::{LaneCount, RunKey, RunRecord};
-use super::{busy_wait, report_rows, runs, sql_types, state_file, types};
+use super::{busy_wait, database_file, records, report_rows, runs, sql_types};
 
 /// Rows read at once.
 const PAGE: usize = 512;
@@ -36,9 +36,9 @@ impl Reader {
     /// # Errors
     /// If there is no file, or it is damaged, newer or foreign.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let file = types::state_file(dir);
+        let file = records::state_file(dir);
         let reader = Self::open_file(&file)?;
-        if !reader.at(state_file::is_older)? {
+        if !reader.at(database_file::is_older)? {
             return Ok(reader);
         }
         drop(reader);
@@ -55,7 +55,7 @@ impl Reader {
 
     pub(super) fn open_file(file: &Path) -> Result<Self, StoreError> {
         Ok(Self {
-            conn: state_file::open_to_read(file, &mut BusyWait::of(busy_wait::OPENING))?,
+            conn: database_file::open_to_read(file, &mut BusyWait::of(busy_wait::OPENING))?,
             locks: Locks::beside(file),
             file: file.to_owned(),
         })

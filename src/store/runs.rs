@@ -10,8 +10,8 @@ use rusqlite::{Connection, Params, Row, params};
 
 use super::error::StoreFault;
 use super::locks::Locks;
+use super::records::{Holder, InputProgress, NewRun, Process, RunKey, RunRecord, RunState};
 use super::sql_types::{Wall, count, execute, query, query_one, time};
-use super::types::{Holder, InputMark, NewRun, Process, RunKey, RunRecord, RunState};
 
 /// Adds a run in state "going", held by `holder`.
 pub(super) fn create(
@@ -80,7 +80,11 @@ pub(super) fn confirm(conn: &Connection, run: RunKey) -> Result<(), StoreFault> 
 }
 
 /// Records how far the input was read.
-pub(super) fn set_mark(conn: &Connection, run: RunKey, mark: &InputMark) -> Result<(), StoreFault> {
+pub(super) fn set_mark(
+    conn: &Connection,
+    run: RunKey,
+    mark: &InputProgress,
+) -> Result<(), StoreFault> {
     let sql =
         "UPDATE runs SET rows_read = ?2, input_position = ?3, input_complete = ?4 WHERE id = ?1";
     let rows_read = i64::try_from(mark.rows_read).unwrap_or(i64::MAX);
@@ -147,7 +151,7 @@ fn read_run(row: &Row<'_>, locks: &Locks) -> rusqlite::Result<RunRecord> {
             user: row.get(9)?,
             version: row.get(10)?,
         },
-        intake: InputMark {
+        intake: InputProgress {
             rows_read: count(row, 11)?,
             position: row.get(12)?,
             complete: row.get(13)?,

@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 use super::error::StoreFault;
-use super::types::{CallId, Phase, RunKey, RunState, ScopeKey};
+use super::records::{CallId, RowPhase, RunKey, RunState, ScopeKey};
 
 /// Executes a cached statement and returns how many rows it changed.
 pub(super) fn execute(
@@ -120,7 +120,7 @@ words!(
     Destination,
     FollowUp,
     Outcome,
-    Phase,
+    RowPhase,
     RunState
 );
 
@@ -136,7 +136,7 @@ macro_rules! known_words {
     )*};
 }
 
-known_words!(Operation, Outcome, Phase, RunState);
+known_words!(Operation, Outcome, RowPhase, RunState);
 
 /// The service may add words.
 macro_rules! words_of_service {
@@ -209,7 +209,7 @@ mod tests {
     fn values_read_back_as_they_were_written() {
         let time: Timestamp = "2026-03-01T12:00:00.123456Z".parse().unwrap();
         assert_eq!(there_and_back(Wall(time)).unwrap().0, time);
-        for phase in Phase::ALL {
+        for phase in RowPhase::ALL {
             assert_eq!(there_and_back(phase).unwrap(), phase);
         }
         for id in [
@@ -225,7 +225,7 @@ mod tests {
         let conn = Connection::open_in_memory().unwrap();
         let read = |sql: &str| {
             conn.query_row(sql, [], |row| {
-                row.get::<_, Phase>(0)?;
+                row.get::<_, RowPhase>(0)?;
                 Ok(())
             })
         };

@@ -12,19 +12,19 @@ use crate::quota;
 use crate::quota::Windows;
 
 use super::busy_wait::BusyWait;
+use super::call_ledger::Ledger;
 use super::conflicts::Conflicts;
+use super::database_file::{Folder, OpenFile};
 use super::error::{StoreError, StoreFault};
 use super::journal::{LoadFrom, Sources};
-use super::ledger::Ledger;
 use super::reader::Reader;
-use super::runs::Holds;
-use super::state_file::{Folder, OpenFile};
-use super::types::{
-    InputMark, NewRow, NewRun, Process, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord, ScopeUse,
-    StoreOptions, Take, Taken,
+use super::records::{
+    InputProgress, NewRow, NewRun, Process, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord,
+    ScopeUse, SlotAnswer, SlotRequest, StoreOptions,
 };
+use super::runs::Holds;
 use super::writer::{Job, JobSender, Pending, Priority, ROWS_AT_ONCE, WriterState, WriterThread};
-use super::{journal, ledger, quota_scopes, runs};
+use super::{call_ledger, journal, quota_scopes, runs};
 
 /// The journal and the ledger of one state folder. Clones share one writer.
 ///
@@ -101,7 +101,7 @@ impl Store {
     /// Adds rows and the input's position in one transaction.
     ///
     /// Attempts sent to the writer later may be committed first. Row numbers must grow from call to call.
-    pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: InputMark) -> Pending<()> {
+    pub fn append_rows(&self, run: RunKey, rows: Vec<NewRow>, mark: InputProgress) -> Pending<()> {
         self.append_read_rows(run, rows, mark, Vec::new())
     }
 
@@ -110,7 +110,7 @@ impl Store {
         &self,
         run: RunKey,
         rows: Vec<NewRow>,
-        mark: InputMark,
+        mark: InputProgress,
         records: Vec<Record>,
     ) -> Pending<()> {
         self.ask(Priority::Rows(rows.len()), move |writer| {
@@ -146,14 +146,14 @@ impl Store {
     /// Safe: if the caller goes away, the slot is freed.
     pub fn take(
         &self,
-        take: Take,
-    ) -> impl Future<Output = Result<Taken, StoreError>> + Send + use<> {
+        take: SlotRequest,
+    ) -> impl Future<Output = Result<SlotAnswer, StoreError>> + Send + use<> {
         let jobs = self.thread.jobs();
         let taken = self.ask(Priority::Attempt, move |writer| {
             let taken = writer.take(&take)?;
-            Ok(Unheard { taken, jobs })
+            Ok(UnclaimedSlot { taken, jobs })
         });
-        async move { taken.await.map(Unheard::hear) }
+        async move { taken.await.map(UnclaimedSlot::hear) }
     }
 
     /// Writes all records or none. Keeps the order of calls to this and to [`Store::take`].
@@ -220,21 +220,21 @@ fn scope_use(
 }
 
 /// The reply to a request for a slot, until the caller receives it. If it is dropped earlier, it frees the slot.
-struct Unheard {
-    taken: Taken,
+struct UnclaimedSlot {
+    taken: SlotAnswer,
     jobs: Weak<JobSender>,
 }
 
-impl Unheard {
-    fn hear(mut self) -> Taken {
+impl UnclaimedSlot {
+    fn hear(mut self) -> SlotAnswer {
         // Leaves a value without a slot for `drop`.
-        std::mem::replace(&mut self.taken, Taken::NotBefore(Uptime::MIN))
+        std::mem::replace(&mut self.taken, SlotAnswer::NotBefore(Uptime::MIN))
     }
 }
 
-impl Drop for Unheard {
+impl Drop for UnclaimedSlot {
     fn drop(&mut self) {
-        if let (Taken::Go(call), Some(jobs)) = (self.taken, self.jobs.upgrade()) {
+        if let (SlotAnswer::Go(call), Some(jobs)) = (self.taken, self.jobs.upgrade()) {
             let withdraw: Job = Box::new(move |writer| {
                 let withdrawn = writer.write(&[Record::Withdrawn { call }]);
                 withdrawn.map_err(|fault| writer.fail(fault)).ok()?;
@@ -266,7 +266,7 @@ fn enter(
             }
         }
     };
-    let boot = ledger::enter_boot(&transaction, &process.boot, is_alone, now)?;
+    let boot = call_ledger::enter_boot(&transaction, &process.boot, is_alone, now)?;
     let name = process.id.to_string().into();
     let mut ledger = Ledger::new(name, boot, folder.locks.clone(), options.grace);
     ledger.look_for_dead(&transaction, now)?;
@@ -367,7 +367,7 @@ mod tests {
     use super::*;
     use crate::model::{ActionId, BootId, RowContext, RowNumber, RunId, Source};
     use crate::quota::Window;
-    use crate::store::Purpose;
+    use crate::store::SlotPurpose;
 
     const NOW: Moment = Moment {
         uptime: Uptime::from_nanos(0),
@@ -416,7 +416,7 @@ mod tests {
             context: RowContext::default(),
             settlement: None,
         });
-        block_on(store.append_rows(run, rows.collect(), InputMark::default()))
+        block_on(store.append_rows(run, rows.collect(), InputProgress::default()))
     }
 
     fn count(store: &Store, run: RunKey) -> u64 {
@@ -456,11 +456,11 @@ mod tests {
             limit: NonZeroU32::MIN,
             period: std::time::Duration::from_secs(1),
         }]);
-        let wish = Take {
+        let wish = SlotRequest {
             scope: ScopeKey(1),
             windows: Arc::new(windows),
             now: NOW,
-            purpose: Purpose::Read,
+            purpose: SlotPurpose::Read,
         };
         let refused = block_on(store.take(wish)).unwrap_err();
         assert!(matches!(refused, StoreError::Full { .. }), "{refused}");

@@ -19,14 +19,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::busy_wait::BusyWait;
+use super::call_ledger::{AttemptKey, Ledger};
 use super::conflicts::Conflicts;
+use super::database_file::FileGuard;
 use super::error::{StoreError, StoreFault};
 use super::journal::Sources;
-use super::ledger::{AttemptKey, Ledger};
 use super::locks::HeldLock;
+use super::records::{Record, SlotAnswer, SlotPurpose, SlotRequest};
 use super::runs::Holds;
-use super::state_file::Anchor;
-use super::types::{Purpose, Record, Take, Taken};
 use super::{conflicts, journal, quota_scopes, runs};
 
 /// The most new rows in one transaction, so that attempts never wait long.
@@ -274,7 +274,7 @@ const STATES_LAST: SignedDuration = SignedDuration::from_mins(10);
 pub(super) struct WriterState {
     pub(super) conn: Connection,
     pub(super) file: PathBuf,
-    pub(super) anchor: Anchor,
+    pub(super) anchor: FileGuard,
     pub(super) broken: Broken,
     pub(super) ledger: Ledger,
     pub(super) sources: Sources,
@@ -342,11 +342,11 @@ impl WriterState {
         }
     }
 
-    pub(super) fn take(&mut self, take: &Take) -> Result<Taken, StoreFault> {
+    pub(super) fn take(&mut self, take: &SlotRequest) -> Result<SlotAnswer, StoreFault> {
         let taken = self.ledger.take(&self.conn, take)?;
         if let (
-            Taken::Go(_),
-            Purpose::Send {
+            SlotAnswer::Go(_),
+            SlotPurpose::Send {
                 run,
                 row,
                 number,

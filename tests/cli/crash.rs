@@ -71,7 +71,7 @@ impl World {
         // The run would look for a missing action again after half a minute.
         let generator = Generator {
             missing: 0,
-            ..Generator::believable(3)
+            ..Generator::realistic(3)
         };
         let ids = (1..=ACTIONS + OTHERS).map(|number| (nth_id(number), RowContext::default()));
         place.sandbox().seed_from(ids, &generator);

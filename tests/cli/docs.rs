@@ -228,7 +228,11 @@ fn every_outcome_is_in_the_table_with_its_weight() {
     let all = Outcome::ALL.map(Outcome::as_str);
     assert_eq!(words, all);
     for (outcome, row) in Outcome::ALL.into_iter().zip(&rows) {
-        assert_eq!(row[2].starts_with("yes"), outcome.leaves_work(), "{row:?}");
+        assert_eq!(
+            row[2].starts_with("yes"),
+            outcome.needs_attention(),
+            "{row:?}"
+        );
     }
 }
 

@@ -194,7 +194,7 @@ async fn no_ids_and_too_many_need_no_call() {
     );
     let many = vec![id(); MAX_BATCH + 1];
     let reply = reader.actions(&token(), &many).await;
-    assert!(matches!(reply.kind, ReplyKind::NeverLeft(_)));
+    assert!(matches!(reply.kind, ReplyKind::NotSent(_)));
     assert_eq!(server.accepted(), 0);
 }
 
@@ -208,12 +208,12 @@ async fn a_success_that_is_no_record_tells_a_read_nothing() {
         let reader = ReadClient::new(plain(&server));
         assert_eq!(
             reader.action(&token(), id()).await.kind,
-            ReplyKind::Garbled,
+            ReplyKind::InvalidBody,
             "{body}"
         );
         assert_eq!(
             reader.actions(&token(), &[id()]).await.kind,
-            ReplyKind::Garbled,
+            ReplyKind::InvalidBody,
             "{body}"
         );
     }
@@ -286,7 +286,7 @@ async fn a_success_that_is_not_what_the_service_speaks_is_garbled() {
         let shown = String::from_utf8_lossy(&bytes);
         assert_eq!(
             (reply.kind, reply.http_status),
-            (ReplyKind::Garbled, Some(200)),
+            (ReplyKind::InvalidBody, Some(200)),
             "{shown}"
         );
     }
@@ -318,7 +318,7 @@ async fn packed_answers_are_unpacked_and_bombs_are_bounded() {
     let reply = reply_to(answer("200 OK", gzip, &bomb)).await;
     assert_eq!(
         (reply.kind, reply.http_status),
-        (ReplyKind::Garbled, Some(200))
+        (ReplyKind::InvalidBody, Some(200))
     );
 }
 
@@ -329,7 +329,7 @@ async fn a_body_without_an_end_is_left_at_the_bound() {
         let server = RawServer::with(vec![(head, Then::NeverEnds)]);
         let kind = cancel(plain(&server)).await.kind;
         let is_right = match status {
-            200 => kind == ReplyKind::Garbled,
+            200 => kind == ReplyKind::InvalidBody,
             404 => matches!(kind, ReplyKind::NoSuchAddress(_)),
             _ => kind == ReplyKind::Refused,
         };
@@ -393,7 +393,7 @@ async fn what_never_left_is_told_for_certain() {
     ];
     for (base, trust, timeout) in cases {
         let reply = cancel(open(base, trust, timeout)).await;
-        let ReplyKind::NeverLeft(what) = &reply.kind else {
+        let ReplyKind::NotSent(what) = &reply.kind else {
             panic!("{base}: {reply:?}");
         };
         assert!(!what.contains("http") && !what.contains(ID), "{what}");
@@ -405,7 +405,7 @@ async fn what_never_left_is_told_for_certain() {
         PATIENT,
     ))
     .await;
-    let (ReplyKind::NoSuchHost(what) | ReplyKind::NeverLeft(what)) = &reply.kind else {
+    let (ReplyKind::NoSuchHost(what) | ReplyKind::NotSent(what)) = &reply.kind else {
         panic!("{reply:?}");
     };
     assert!(what.contains("no-such-host.invalid"), "{what}");
@@ -414,7 +414,7 @@ async fn what_never_left_is_told_for_certain() {
     let reply = SendClient::new(plain(&server))
         .send(&odd, &Request::Cancel(id()), "why")
         .await;
-    assert!(matches!(&reply.kind, ReplyKind::NeverLeft(what) if !what.contains("secret")));
+    assert!(matches!(&reply.kind, ReplyKind::NotSent(what) if !what.contains("secret")));
     assert_eq!(server.accepted(), 0);
 }
 

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::BoxFuture;
 use mde_cancel::api::{Proxies, RootCerts, Scheme, WebSettings, web_client};
 use mde_cancel::auth::{
-    AuthError, CachePolicy, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn, Grant,
-    LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, TokenSource,
+    AuthError, CachePolicy, Certificate, Credential, DeviceCode, DevicePrompt, EntraSignIn,
+    GrantType, LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, TokenSource,
 };
 use mde_cancel::clock::{Clock, SystemClock};
 use mde_cancel::model::{BootId, Moment, Uptime};
@@ -72,7 +72,7 @@ fn credential(method: SignInMethod, login: &str) -> Credential {
     Credential::new(TokenSource::SignIn(sign_in), Some(TENANT.to_owned()))
 }
 
-fn by_app(grant: Grant, login: &str) -> Credential {
+fn by_app(grant: GrantType, login: &str) -> Credential {
     let method = SignInMethod::App {
         tenant: TENANT.to_owned(),
         client: APP.to_owned(),
@@ -81,9 +81,9 @@ fn by_app(grant: Grant, login: &str) -> Credential {
     credential(method, login)
 }
 
-fn secret(value: &str) -> Grant {
+fn secret(value: &str) -> GrantType {
     let name = "AZURE_CLIENT_SECRET".to_owned();
-    Grant::ClientSecret(SecretOrigin::Value(SecretString::from(value), name))
+    GrantType::ClientSecret(SecretOrigin::Value(SecretString::from(value), name))
 }
 
 fn by_secret(login: &str) -> Credential {
@@ -131,7 +131,7 @@ impl LoginService {
 }
 
 async fn token_error(credential: &Credential) -> AuthError {
-    credential.token(CachePolicy::AtHand).await.unwrap_err()
+    credential.token(CachePolicy::Cached).await.unwrap_err()
 }
 
 fn granted(number: usize) -> (u16, String) {
@@ -162,7 +162,7 @@ async fn a_secret_signs_in_once_and_again_only_when_a_new_token_is_wanted() {
     let server = login_service(&[granted(1), granted(2)]);
     let credential = by_secret(server.address());
     for _ in 0..3 {
-        let token = credential.token(CachePolicy::AtHand).await.unwrap();
+        let token = credential.token(CachePolicy::Cached).await.unwrap();
         assert_eq!(token.secret.expose_secret(), jwt(TENANT, 1));
         assert!(token.expires_at.is_some());
     }
@@ -188,7 +188,7 @@ async fn whoever_comes_while_a_sign_in_is_under_way_takes_what_it_brings() {
     let server = login_service(&[granted(1), granted(2)]);
     let credential = by_secret(server.address());
     let all =
-        futures::future::join_all((0..16).map(|_| credential.token(CachePolicy::AtHand))).await;
+        futures::future::join_all((0..16).map(|_| credential.token(CachePolicy::Cached))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(server.calls().len(), 1);
 }
@@ -265,7 +265,7 @@ async fn a_token_of_another_tenant_is_refused_and_not_kept() {
     let server = login_service(&[(200, other.to_string())]);
     let credential = by_secret(server.address());
     for _ in 0..2 {
-        let error = credential.token(CachePolicy::AtHand).await.unwrap_err();
+        let error = credential.token(CachePolicy::Cached).await.unwrap_err();
         assert!(matches!(error, AuthError::WrongTenant { .. }), "{error}");
     }
 }
@@ -275,9 +275,9 @@ async fn a_secret_file_is_read_anew_for_each_sign_in_and_its_end_of_line_is_no_p
     let folder = tempfile::tempdir().unwrap();
     let path = private_file(folder.path(), "secret", "first\n");
     let server = login_service(&[granted(1), granted(2)]);
-    let grant = Grant::ClientSecret(SecretOrigin::File(path.clone()));
+    let grant = GrantType::ClientSecret(SecretOrigin::File(path.clone()));
     let credential = by_app(grant, server.address());
-    credential.token(CachePolicy::AtHand).await.unwrap();
+    credential.token(CachePolicy::Cached).await.unwrap();
     std::fs::write(&path, "second\r\n").unwrap();
     credential.token(CachePolicy::New).await.unwrap();
     assert_eq!(server.fields("client_secret"), ["first", "second"]);
@@ -301,9 +301,9 @@ async fn a_certificate_signs_a_statement_that_its_own_key_verifies() {
     let folder = tempfile::tempdir().unwrap();
     let path = private_file(folder.path(), "app.pem", PEM);
     let server = login_service(&[granted(1)]);
-    let grant = Grant::Certificate(Arc::new(Certificate::from_file(&path).unwrap()));
+    let grant = GrantType::Certificate(Arc::new(Certificate::from_file(&path).unwrap()));
     by_app(grant, server.address())
-        .token(CachePolicy::AtHand)
+        .token(CachePolicy::Cached)
         .await
         .unwrap();
     assert_eq!(
@@ -373,8 +373,8 @@ async fn a_federated_token_is_sent_as_it_stands_in_its_file_each_time() {
     let path = folder.path().join("federated");
     std::fs::write(&path, "federated-1").unwrap();
     let server = login_service(&[granted(1), granted(2)]);
-    let credential = by_app(Grant::FederatedToken(path.clone()), server.address());
-    credential.token(CachePolicy::AtHand).await.unwrap();
+    let credential = by_app(GrantType::FederatedToken(path.clone()), server.address());
+    credential.token(CachePolicy::Cached).await.unwrap();
     std::fs::write(&path, "federated-2").unwrap();
     credential.token(CachePolicy::New).await.unwrap();
     assert_eq!(
@@ -401,7 +401,7 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
     let good = json!({
         "access_token": jwt(TENANT, 1), "expires_on": "2000000000", "resource": "x", "token_type": "Bearer",
     });
-    let none = json!({"error": "invalid_request", "error_description": "Identity not found"});
+    let none = json!({"error": "invalid_request", "error_description": "CallerIdentity not found"});
     let server = login_service(&[
         (200, good.to_string()),
         (400, none.to_string()),
@@ -410,11 +410,13 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
     let host = server.address().parse().unwrap();
     let identity = ManagedIdentity::find(Some(APP.to_owned()), Some(&host), |_| None).unwrap();
     let credential = credential(SignInMethod::ManagedIdentity(identity), server.address());
-    let token = credential.token(CachePolicy::AtHand).await.unwrap();
+    let token = credential.token(CachePolicy::Cached).await.unwrap();
     assert_eq!(token.expires_at.unwrap().as_second(), 2_000_000_000);
     let refused = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(
-        refused.to_string().ends_with("refused: Identity not found"),
+        refused
+            .to_string()
+            .ends_with("refused: CallerIdentity not found"),
         "{refused}"
     );
     let absent = credential.token(CachePolicy::New).await.unwrap_err();
@@ -446,7 +448,7 @@ async fn app_services_endpoint_gets_the_header_that_proves_who_asks_and_it_comes
     });
     let method = SignInMethod::ManagedIdentity(identity.unwrap());
     let credential = credential(method, "https://login.example");
-    let token = credential.token(CachePolicy::AtHand).await.unwrap();
+    let token = credential.token(CachePolicy::Cached).await.unwrap();
     assert!(token.expires_at.is_some());
     let error = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(
@@ -497,7 +499,7 @@ async fn a_person_is_asked_once_and_later_tokens_come_by_the_refresh_token() {
     ]);
     let shown = Arc::default();
     let credential = device(server.address(), &shown);
-    credential.token(CachePolicy::AtHand).await.unwrap();
+    credential.token(CachePolicy::Cached).await.unwrap();
     credential.token(CachePolicy::New).await.unwrap();
     let token = credential.token(CachePolicy::New).await.unwrap();
     assert_eq!(token.secret.expose_secret(), jwt(TENANT, 3));

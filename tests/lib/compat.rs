@@ -7,8 +7,8 @@ use std::path::Path;
 use futures::executor::block_on;
 use mde_cancel::model::{Destination, LaneId, MachineAction, Outcome, ReportRow, RowNumber, Scope};
 use mde_cancel::store::{
-    InputMark, LoadFrom, NewRow, Phase, Process, Reader, Record, RunState, Standing, Store,
-    StoreOptions, Taken, state_file,
+    InputProgress, LoadFrom, NewRow, Process, Reader, Record, RowPhase, RunState, RunStatus,
+    SlotAnswer, Store, StoreOptions, state_file,
 };
 use uuid::Uuid;
 
@@ -44,7 +44,7 @@ fn someone(number: u128) -> Process {
 fn story(dir: &Path) {
     let store = Store::open(dir, someone(1), at(0)).unwrap();
     let run = block_on(store.create_run(new_run(1))).unwrap();
-    let end = InputMark {
+    let end = InputProgress {
         complete: true,
         ..mark(2)
     };
@@ -84,17 +84,17 @@ fn story(dir: &Path) {
         ..row(9)
     };
     let rows = (1..=6).map(row).chain([bad, twin, guarded]).collect();
-    let mark = InputMark {
+    let mark = InputProgress {
         position: Some("{\"offset\":512}".to_owned()),
         ..mark(9)
     };
     block_on(store.append_rows(run, rows, mark)).unwrap();
     // Row 1 stays fresh, row 2 in flight.
     for (row, phase) in [
-        (3, Phase::Again),
-        (4, Phase::Unknown),
-        (5, Phase::Accepted),
-        (6, Phase::Accepted),
+        (3, RowPhase::Again),
+        (4, RowPhase::Unknown),
+        (5, RowPhase::Accepted),
+        (6, RowPhase::Accepted),
     ] {
         let sent = call(block_on(store.take(cancel_take(cancel, (run, row, 1), at(15)))).unwrap());
         block_on(store.write(vec![replied(sent, (run, row, 1), phase)])).unwrap();
@@ -104,7 +104,7 @@ fn story(dir: &Path) {
         Record::Noted {
             run,
             row: RowNumber(6),
-            phase: Phase::Accepted,
+            phase: RowPhase::Accepted,
             record: Some(MachineAction {
                 requestor: Some("ana".to_owned()),
                 ..MachineAction::bare(row(6).id.unwrap())
@@ -158,8 +158,8 @@ fn assert_tells_the_story(dir: &Path) {
     assert_eq!(
         known,
         [
-            (new_run(2), Standing::Crashed),
-            (new_run(1), Standing::Finished)
+            (new_run(2), RunStatus::Crashed),
+            (new_run(1), RunStatus::Finished)
         ]
     );
     assert_eq!(runs[0].intake.position.as_deref(), Some("{\"offset\":512}"));
@@ -198,7 +198,7 @@ fn assert_goes_on(dir: &Path) {
     let cancel = block_on(store.scope(&cancels(), at(50_000))).unwrap().key;
     let allowed = windows(&["5/1m"]);
     let ask = |millis| block_on(store.take(read_take(cancel, &allowed, at(millis)))).unwrap();
-    assert_eq!(ask(50_000), Taken::CoolingDown(at(90_000).uptime));
+    assert_eq!(ask(50_000), SlotAnswer::CoolingDown(at(90_000).uptime));
     // The call in flight ended when this process found the dead one, and holds its slot for the grace. The four others
     // have released theirs.
     let used = block_on(store.usage(cancel, allowed.clone(), at(90_000))).unwrap();
@@ -216,16 +216,16 @@ fn assert_goes_on(dir: &Path) {
     assert_eq!(
         phases,
         [
-            (1, Phase::Fresh),
-            (2, Phase::Sent),
-            (3, Phase::Again),
-            (4, Phase::Unknown),
-            (5, Phase::Accepted)
+            (1, RowPhase::Fresh),
+            (2, RowPhase::Sent),
+            (3, RowPhase::Again),
+            (4, RowPhase::Unknown),
+            (5, RowPhase::Accepted)
         ]
     );
     let sent =
         call(block_on(store.take(cancel_take(cancel, (run.key, 1, 1), at(92_000)))).unwrap());
-    let reply = replied(sent, (run.key, 1, 1), Phase::Accepted);
+    let reply = replied(sent, (run.key, 1, 1), RowPhase::Accepted);
     block_on(store.write(vec![reply, settled(run.key, 1, Outcome::Cancelled)])).unwrap();
     drop(hold);
 }

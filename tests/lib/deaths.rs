@@ -120,7 +120,7 @@ fn any_fault(rng: &mut SmallRng, now: Duration) -> Fault {
         0..3 => Fault::Unavailable,
         3..6 => Fault::ServerError(done),
         6..10 => Fault::Reset(done),
-        10..12 => Fault::Garbled,
+        10..12 => Fault::InvalidBody,
         12 => Fault::Redirected,
         13 => Fault::Throttled(RetryAfter::Wait(Duration::from_secs(8))),
         14 => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mde_cancel::engine::core::{RunEvent, StopReason};
 use mde_cancel::model::Outcome;
 use mde_cancel::model::Outcome::*;
-use mde_cancel::sandbox::{CancelEffect, FinalAnswer, Status};
+use mde_cancel::sandbox::{CancelEffect, FinalCancelAnswer, Status};
 
 use crate::support::{Played, Scenario, nth_id};
 
@@ -160,11 +160,11 @@ fn a_record_that_is_still_open_in_the_answer_is_accepted() {
 #[test]
 fn final_actions_are_told_apart_whatever_the_service_answers() {
     let answers = [
-        (FinalAnswer::Record, AlreadyFinal),
-        (FinalAnswer::BadRequest, Failed),
-        (FinalAnswer::Conflict, Failed),
-        (FinalAnswer::NotFound, NotFound),
-        (FinalAnswer::Empty, Accepted),
+        (FinalCancelAnswer::Record, AlreadyFinal),
+        (FinalCancelAnswer::BadRequest, Failed),
+        (FinalCancelAnswer::Conflict, Failed),
+        (FinalCancelAnswer::NotFound, NotFound),
+        (FinalCancelAnswer::Empty, Accepted),
     ];
     for (answer, unreadable) in answers {
         for status in [Status::Succeeded, Status::Failed, Status::TimeOut] {
@@ -173,7 +173,7 @@ fn final_actions_are_told_apart_whatever_the_service_answers() {
                     .action(7, |record| record.status = status)
                     .sandbox(|sandbox| sandbox.cancels.of_final = answer)
             };
-            let readable = if answer == FinalAnswer::Empty {
+            let readable = if answer == FinalCancelAnswer::Empty {
                 Accepted
             } else {
                 AlreadyFinal
@@ -187,10 +187,10 @@ fn final_actions_are_told_apart_whatever_the_service_answers() {
 #[test]
 fn an_action_somebody_else_cancelled_is_already_cancelled() {
     for answer in [
-        FinalAnswer::Record,
-        FinalAnswer::BadRequest,
-        FinalAnswer::Conflict,
-        FinalAnswer::NotFound,
+        FinalCancelAnswer::Record,
+        FinalCancelAnswer::BadRequest,
+        FinalCancelAnswer::Conflict,
+        FinalCancelAnswer::NotFound,
     ] {
         let shape = |scenario: Scenario| {
             scenario

@@ -167,7 +167,7 @@ fn a_row_of_which_no_byte_can_leave_lets_the_others_by() {
     world.pace = None;
     world.until = secs(700);
     world.cancel_answer = Box::new(|id, _| {
-        is_row(id, 3..=3).then(|| reply(ReplyKind::NeverLeft("unsendable".into()), None))
+        is_row(id, 3..=3).then(|| reply(ReplyKind::NotSent("unsendable".into()), None))
     });
     let history = world.run();
     assert_eq!(history.outcomes.len(), 999);
@@ -605,7 +605,7 @@ fn an_outage_of_cancels_alone_costs_no_row_and_few_slots_although_reads_are_answ
 
 #[test]
 fn tries_of_which_no_byte_left_are_counted_nowhere() {
-    let never_left = || ReplyKind::NeverLeft("no such host".into());
+    let never_left = || ReplyKind::NotSent("no such host".into());
     let answers = vec![
         ReplyKind::NotApplied(None),
         never_left(),

@@ -11,14 +11,14 @@ use mde_cancel::auth::{Credential, StaticToken, TokenSource};
 use mde_cancel::clock::{Clock, SystemClock};
 use mde_cancel::engine::core::{Core, CoreSettings, LaneSettings, StopReason};
 use mde_cancel::engine::{
-    Intake, Planner, Precheck, ReadHandles, Reads, ReadsError, ReadsSettings, RunParts, SkipRules,
-    plan, recall,
+    Planner, Precheck, ReadClients, Reads, ReadsError, ReadsSettings, RemainingInput, RunParts,
+    SkipRules, plan, recall,
 };
 use mde_cancel::model::{ActionId, Destination, LaneId, RowContext, RowNumber, Source};
 use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::{Faults, MockAction, Sandbox, SandboxSettings, Status};
-use mde_cancel::store::{InputMark, LoadFrom, NewRow, ScopeKey, Store};
+use mde_cancel::store::{InputProgress, LoadFrom, NewRow, ScopeKey, Store};
 
 use crate::support::{any_token, connect, gate, new_run, nth_id, open_store, sandbox_scope, serve};
 
@@ -97,9 +97,9 @@ impl Bench {
     }
 }
 
-fn handles(base: &str, credential: Credential) -> ReadHandles {
+fn handles(base: &str, credential: Credential) -> ReadClients {
     let connection = connect(base, Duration::from_secs(20));
-    ReadHandles::new(ReadClient::new(connection), credential)
+    ReadClients::new(ReadClient::new(connection), credential)
 }
 
 fn settings_for(scope: ScopeKey) -> ReadsSettings {
@@ -244,7 +244,7 @@ async fn a_read_that_is_given_up_on_the_wire_holds_its_slot() {
 }
 
 /// Makes the parts of a plan whose rows have these ids.
-async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> RunParts<ReadHandles> {
+async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> RunParts<ReadClients> {
     let run = new_run(1, bench.clock.now().wall);
     let store = &bench.store;
     let run = store.create_run(run).await.unwrap();
@@ -259,7 +259,7 @@ async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> Run
         context: RowContext::default(),
         settlement: None,
     });
-    let appended = store.append_rows(run, rows.collect(), InputMark::default());
+    let appended = store.append_rows(run, rows.collect(), InputProgress::default());
     appended.await.unwrap();
     let ReadsSettings {
         gate, retry, seed, ..
@@ -281,7 +281,7 @@ async fn plan_of(bench: &Bench, numbers: std::ops::RangeInclusive<usize>) -> Run
         run,
         core: Core::new(settings, vec![lane]),
         lanes: vec![Ok(Arc::new(handles(&bench.base, any_token())))],
-        intake: Intake::Nothing,
+        intake: RemainingInput::Nothing,
         planner: Planner::new(Arc::default()),
         before: recall(&store.reader().unwrap(), run).unwrap(),
     }

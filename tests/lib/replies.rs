@@ -120,7 +120,7 @@ fn any_record() -> impl Strategy<Value = MachineAction> {
 fn any_saying() -> impl Strategy<Value = Saying> {
     let kind = prop_oneof![
         3 => option::of(any_record()).prop_map(ReplyKind::Answer),
-        1 => Just(ReplyKind::Garbled),
+        1 => Just(ReplyKind::InvalidBody),
         2 => any_throttle().prop_map(ReplyKind::Throttled),
         1 => Just(ReplyKind::Unauthorized),
         1 => Just(ReplyKind::Forbidden),
@@ -131,7 +131,7 @@ fn any_saying() -> impl Strategy<Value = Saying> {
         1 => Just(ReplyKind::Redirected),
         1 => Just(ReplyKind::TimedOut),
         1 => Just(ReplyKind::Broken("reset".to_owned())),
-        1 => Just(ReplyKind::NeverLeft("no such host".to_owned())),
+        1 => Just(ReplyKind::NotSent("no such host".to_owned())),
         1 => Just(ReplyKind::NoSuchHost("api.contoso.example".to_owned())),
         1 => Just(ReplyKind::NoSuchAddress("https://api.contoso.example/".to_owned())),
     ];
@@ -203,7 +203,7 @@ impl Saying {
 fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<ReadPage> {
     match kind {
         ReplyKind::Answer(record) => ReplyKind::Answer(record.into_iter().collect()),
-        ReplyKind::Garbled => ReplyKind::Garbled,
+        ReplyKind::InvalidBody => ReplyKind::InvalidBody,
         ReplyKind::Throttled(throttle) => ReplyKind::Throttled(throttle),
         ReplyKind::Unauthorized => ReplyKind::Unauthorized,
         ReplyKind::Forbidden => ReplyKind::Forbidden,
@@ -214,7 +214,7 @@ fn without_answer(kind: ReplyKind<Option<MachineAction>>) -> ReplyKind<ReadPage>
         ReplyKind::Redirected => ReplyKind::Redirected,
         ReplyKind::TimedOut => ReplyKind::TimedOut,
         ReplyKind::Broken(what) => ReplyKind::Broken(what),
-        ReplyKind::NeverLeft(what) => ReplyKind::NeverLeft(what),
+        ReplyKind::NotSent(what) => ReplyKind::NotSent(what),
         ReplyKind::NoSuchHost(host) => ReplyKind::NoSuchHost(host),
         ReplyKind::NoSuchAddress(address) => ReplyKind::NoSuchAddress(address),
     }
@@ -449,7 +449,10 @@ fn redirects_and_garbled_answers_to_nearly_all_calls_end_a_run_truly() {
     let (_, wrong) = play(&Conversation {
         seed: 13_465_256_128_378_738_204,
         rows: 4,
-        sayings: vec![saying(ReplyKind::Redirected), saying(ReplyKind::Garbled)],
+        sayings: vec![
+            saying(ReplyKind::Redirected),
+            saying(ReplyKind::InvalidBody),
+        ],
         odd: (96, 8),
         few: false,
         precheck: Precheck::ReadFirst,
@@ -542,7 +545,7 @@ fn a_service_that_never_answers_is_given_up_a_minute_after_the_first_call() {
     let kinds: [ReplyKind<ReadPage>; 4] = [
         ReplyKind::TimedOut,
         ReplyKind::Broken("reset".to_owned()),
-        ReplyKind::NeverLeft("refused".to_owned()),
+        ReplyKind::NotSent("refused".to_owned()),
         ReplyKind::Redirected,
     ];
     for kind in kinds {
@@ -564,7 +567,7 @@ fn what_ends_again_is_waited_out_and_costs_no_row() {
     let address = "https://api.contoso.example/api/machineactions".to_owned();
     for (kind, http_status, from, until) in [
         // The way isn't there yet.
-        (ReplyKind::NeverLeft("refused".to_owned()), None, 0, 35),
+        (ReplyKind::NotSent("refused".to_owned()), None, 0, 35),
         (
             ReplyKind::NoSuchHost("api.contoso.example".to_owned()),
             None,

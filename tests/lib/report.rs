@@ -10,13 +10,13 @@ use base64::Engine as _;
 use jiff::Timestamp;
 use mde_cancel::input::{InputSettings, OpenInput};
 use mde_cancel::model::{
-    ActionId, ActionStatus, FollowUp, MachineAction, Operation, Outcome, ReportRow, RunId, Sending,
-    Standing, decode, encode, is_hidden,
+    ActionId, ActionStatus, FollowUp, MachineAction, Operation, Outcome, ReportRow, RunId,
+    RunStatus, Sending, decode, encode, is_hidden,
 };
 use mde_cancel::quota::Windows;
 use mde_cancel::report::{
-    AcceptedPolicy, ActionListWriter, CommandHint, Delivery, ListingFormat, OutputError,
-    PlanWriter, ReportFormat, ReportSummary, ReportTarget, TargetError, Timeline, TimelineBuilder,
+    AcceptedPolicy, ActionListWriter, CommandHint, ListingFormat, OutputError, PlanWriter,
+    ReportFormat, ReportSummary, ReportTarget, TargetError, Timeline, TimelineBuilder, WriteResult,
     write_csv, write_report,
 };
 use proptest::prelude::{any, prop_assert, prop_assert_eq};
@@ -260,7 +260,7 @@ fn a_report_replaces_the_earlier_one_and_nothing_else_stays_in_the_folder() {
             good(vec![bare_row(round), bare_row("b")]),
             none,
         );
-        assert_eq!(written.unwrap(), Delivery::Whole { rows: 2 });
+        assert_eq!(written.unwrap(), WriteResult::Whole { rows: 2 });
         let records = read_back(&fs::read_to_string(&path).unwrap());
         assert_eq!(records[1][0], round);
         assert_eq!(names_in(folder.path()), ["report.csv"]);
@@ -484,7 +484,7 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
     ReportSummary {
         run: RunId::parse(RUN).unwrap(),
         written_at: at(100),
-        renewed_every: None,
+        refresh_interval: None,
         operation: Operation::Cancel,
         is_sandbox: false,
         user: text.to_owned(),
@@ -493,7 +493,7 @@ fn summary(rows: &[ReportRow], text: &str) -> ReportSummary {
         app: "-".to_owned(),
         cloud: "commercial".to_owned(),
         version: "0.1.0".to_owned(),
-        standing: Standing::Stopped,
+        standing: RunStatus::Stopped,
         stop_reason: Some(text.to_owned()),
         exit_code: Some(4),
         begun_at: at(0),
@@ -850,7 +850,7 @@ fn a_page_and_a_ticket_say_first_what_to_do_then_what_happened_and_last_every_ro
 fn a_run_that_goes_on_says_so() {
     let rows = [row(1, Outcome::NotAttempted, "")];
     let mut summary = summary(&rows, "x");
-    summary.standing = Standing::Running;
+    summary.standing = RunStatus::Running;
     summary.ended_at = None;
     summary.follow_ups.clear();
     let page = written(ReportFormat::Html, &rows, &summary);
@@ -867,7 +867,7 @@ fn a_run_that_goes_on_says_so() {
     let nothing = ReportSummary {
         excluded_rows: Vec::new(),
         outcomes: BTreeMap::new(),
-        renewed_every: Some(Duration::from_secs(30)),
+        refresh_interval: Some(Duration::from_secs(30)),
         ..summary
     };
     let page = written(ReportFormat::Html, &[], &nothing);

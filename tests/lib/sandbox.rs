@@ -10,8 +10,8 @@ use mde_cancel::api::saved_actions;
 use mde_cancel::model::{ActionId, Moment, RowContext, Uptime};
 use mde_cancel::quota::{Window, Windows};
 use mde_cancel::sandbox::{
-    CallEnd, CancelEffect, CancelSettings, Faults, FinalAnswer, Generator, MockAction, Sandbox,
-    SandboxClock, SandboxSettings, Severed, Status, TokenSettings, serve,
+    Aborted, CallEnd, CancelEffect, CancelSettings, Faults, FinalCancelAnswer, Generator,
+    MockAction, Sandbox, SandboxClock, SandboxSettings, Status, TokenSettings, serve,
 };
 use proptest::prelude::proptest;
 use serde_json::Value;
@@ -131,11 +131,11 @@ fn listed(answer: &Answered) -> Vec<String> {
 #[tokio::test]
 async fn a_cancel_of_a_final_action_answers_as_chosen_and_changes_nothing() {
     for (choice, status) in [
-        (FinalAnswer::Record, 200),
-        (FinalAnswer::Empty, 200),
-        (FinalAnswer::BadRequest, 400),
-        (FinalAnswer::NotFound, 404),
-        (FinalAnswer::Conflict, 409),
+        (FinalCancelAnswer::Record, 200),
+        (FinalCancelAnswer::Empty, 200),
+        (FinalCancelAnswer::BadRequest, 400),
+        (FinalCancelAnswer::NotFound, 404),
+        (FinalCancelAnswer::Conflict, 409),
     ] {
         use Status::{Cancelled, Failed, Succeeded, TimeOut};
         for before in [Succeeded, Failed, TimeOut, Cancelled] {
@@ -151,8 +151,8 @@ async fn a_cancel_of_a_final_action_answers_as_chosen_and_changes_nothing() {
             let told = (answer.status, after, sandbox.log()[0].changed);
             assert_eq!(told, (status, before, false), "{choice:?}");
             match choice {
-                FinalAnswer::Record => assert_eq!(answer.json()["status"], before.as_str()),
-                FinalAnswer::Empty => assert_eq!(answer.body, ""),
+                FinalCancelAnswer::Record => assert_eq!(answer.json()["status"], before.as_str()),
+                FinalCancelAnswer::Empty => assert_eq!(answer.body, ""),
                 _ => assert!(!answer.code().is_empty()),
             }
         }
@@ -312,7 +312,7 @@ async fn every_fault_shows_and_does_the_work_only_where_it_says_so() {
     let severed = with_faults("reset");
     let path = format!("/api/machineactions/{}", id(1));
     let answer = severed.respond(request("GET", &path, "x", "")).await;
-    assert_eq!(answer.unwrap_err(), Severed::Reset);
+    assert_eq!(answer.unwrap_err(), Aborted::Reset);
 }
 
 #[tokio::test]
@@ -424,7 +424,7 @@ async fn lists_filter_order_and_link_as_asked() {
 
 #[tokio::test]
 async fn a_made_up_world_is_the_same_whether_it_was_seeded_or_first_seen_in_a_call() {
-    let generator = Generator::believable(7);
+    let generator = Generator::realistic(7);
     let (settings, _) = quiet();
     let lazy = Sandbox::new(SandboxSettings {
         unknown_ids: Some(generator.clone()),
@@ -455,7 +455,7 @@ async fn a_made_up_world_is_the_same_whether_it_was_seeded_or_first_seen_in_a_ca
 async fn a_saved_list_makes_the_same_list_again() {
     let (settings, _) = quiet();
     let first = Sandbox::new(settings.clone());
-    first.generate(300, &Generator::believable(7));
+    first.generate(300, &Generator::realistic(7));
     let saved = list(&first, &[]).await.json().clone();
     let second = Sandbox::new(settings);
     let actions = saved_actions(&saved.to_string()).into_iter();
@@ -513,7 +513,7 @@ async fn a_sandbox_that_was_put_away_goes_on_where_it_stopped() {
 async fn records_have_the_odd_fields_that_the_service_writes() {
     let (settings, _) = quiet();
     let sandbox = Sandbox::new(settings);
-    let ids = sandbox.generate(400, &Generator::believable(7));
+    let ids = sandbox.generate(400, &Generator::realistic(7));
     let mut odd = 0;
     for id in ids {
         let answer = get(&sandbox, &format!("/api/machineactions/{id}")).await;
@@ -606,7 +606,7 @@ async fn a_severed_connection_ends_without_a_byte_and_as_its_kind_says() {
         let sandbox = served.stop().await;
         assert_eq!(sandbox.action(id(1)).unwrap().status, applied, "{script}");
         let log = sandbox.log();
-        assert_eq!((log[0].status, log[0].end), (None, CallEnd::Severed));
+        assert_eq!((log[0].status, log[0].end), (None, CallEnd::Aborted));
         assert_eq!(log[0].fault.as_deref(), Some(script));
     }
 }
@@ -620,7 +620,7 @@ async fn a_call_that_hangs_is_closed_when_the_server_stops() {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.unwrap();
     assert!(bytes.is_empty());
-    assert_eq!(sandbox.log()[0].end, CallEnd::Severed);
+    assert_eq!(sandbox.log()[0].end, CallEnd::Aborted);
     assert_eq!(sandbox.action(id(1)).unwrap().status, Status::Cancelled);
 }
 

@@ -12,8 +12,8 @@ use mde_cancel::model::{
 };
 use mde_cancel::quota::{Window, Windows};
 use mde_cancel::store::{
-    AttemptReply, CallId, InputMark, LoadFrom, NewRow, NewRun, Phase, Process, Purpose, Record,
-    RunKey, ScopeKey, Store, StoreError, StoreOptions, Take, Taken,
+    AttemptReply, CallId, InputProgress, LoadFrom, NewRow, NewRun, Process, Record, RowPhase,
+    RunKey, ScopeKey, SlotAnswer, SlotPurpose, SlotRequest, Store, StoreError, StoreOptions,
 };
 use uuid::Uuid;
 
@@ -121,10 +121,10 @@ pub(crate) fn row(number: u32) -> NewRow {
     }
 }
 
-pub(crate) fn mark(rows_read: u64) -> InputMark {
-    InputMark {
+pub(crate) fn mark(rows_read: u64) -> InputProgress {
+    InputProgress {
         rows_read,
-        ..InputMark::default()
+        ..InputProgress::default()
     }
 }
 
@@ -137,12 +137,12 @@ fn run_of(store: &Store, rows: u32) -> RunKey {
     run
 }
 
-pub(crate) fn read_take(scope: ScopeKey, windows: &Arc<Windows>, now: Moment) -> Take {
-    Take {
+pub(crate) fn read_take(scope: ScopeKey, windows: &Arc<Windows>, now: Moment) -> SlotRequest {
+    SlotRequest {
         scope,
         windows: Arc::clone(windows),
         now,
-        purpose: Purpose::Read,
+        purpose: SlotPurpose::Read,
     }
 }
 
@@ -150,12 +150,12 @@ pub(crate) fn cancel_take(
     scope: ScopeKey,
     (run, row, number): (RunKey, u32, u32),
     now: Moment,
-) -> Take {
-    Take {
+) -> SlotRequest {
+    SlotRequest {
         scope,
         windows: Arc::new(Windows::none()),
         now,
-        purpose: Purpose::Send {
+        purpose: SlotPurpose::Send {
             run,
             row: RowNumber(row),
             number,
@@ -164,14 +164,14 @@ pub(crate) fn cancel_take(
     }
 }
 
-fn take(store: &Store, take: Take) -> Taken {
+fn take(store: &Store, take: SlotRequest) -> SlotAnswer {
     block_on(store.take(take)).unwrap()
 }
 
-pub(crate) fn call(taken: Taken) -> CallId {
+pub(crate) fn call(taken: SlotAnswer) -> CallId {
     match taken {
-        Taken::Go(call) => Some(call),
-        Taken::NotBefore(_) | Taken::CoolingDown(_) | Taken::InProgress(_) => None,
+        SlotAnswer::Go(call) => Some(call),
+        SlotAnswer::NotBefore(_) | SlotAnswer::CoolingDown(_) | SlotAnswer::InProgress(_) => None,
     }
     .unwrap()
 }
@@ -188,7 +188,7 @@ fn ended(call: CallId, at: Moment) -> Record {
 pub(crate) fn replied(
     call: CallId,
     (run, row, number): (RunKey, u32, u32),
-    phase: Phase,
+    phase: RowPhase,
 ) -> Record {
     Record::Replied {
         call,

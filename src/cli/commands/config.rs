@@ -1,10 +1,10 @@
 //! `config show`.
 
 use crate::cli::failure::Failure;
+use crate::cli::format_time::visible;
 use crate::cli::settings::ShownSetting;
 use crate::cli::table::Table;
 use crate::cli::terminal::print;
-use crate::cli::text::visible;
 
 /// Prints the settings in effect and the origin of each, one a line. Secrets are named, never shown.
 pub fn config_show(settings: &[ShownSetting]) -> Result<(), Failure> {

@@ -16,21 +16,21 @@ use crate::api::{Connection, ListQuery, Proxy, ReadClient, load_roots};
 use crate::auth::{CachePolicy, Claims, Credential, Token};
 use crate::cli::args::{CredentialMethod, DoctorArgs, TableFormat, word_of};
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::{Span, clock_time, error_chain, local_zone, visible};
 use crate::cli::hint::Hint;
 use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, Context};
 use crate::cli::terminal::{Color, OutputStyle, Style, print};
-use crate::cli::text::{Span, clock_time, error_chain, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::core::StopReason;
-use crate::engine::{NeededPermission, Permissions, ReadHandles};
+use crate::engine::{NeededPermission, Permissions, ReadClients};
 use crate::model::{ActionType, Destination, FollowUp};
 use crate::quota::Windows;
 use crate::retry::RetrySettings;
 use crate::store::Store;
 
-use super::clients::{Identity, connect, credential};
 use super::prepared_run::open_store;
-use super::reads::{reads, unread};
+use super::service_clients::{CallerIdentity, connect, credential};
+use super::start_reads::{reads, unread};
 
 /// Entra and the service tolerate five minutes; less than this isn't worth a warning.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
@@ -341,7 +341,7 @@ impl Doctor<'_> {
     async fn check_sign_in(&mut self) -> Option<(Credential, Token)> {
         let signed_in = async {
             let credential = credential(self.connection, CALL_TIMEOUT, &self.clock)?;
-            let token = credential.token(CachePolicy::AtHand).await?;
+            let token = credential.token(CachePolicy::Cached).await?;
             Ok::<_, Failure>((credential, token))
         };
         let (credential, token) = match signed_in.await {
@@ -408,9 +408,9 @@ impl Doctor<'_> {
             let fix = "fix the state folder first: calls are counted there";
             return self.checks.warn("read", "not tried", fix);
         };
-        let identity = Identity::of(self.connection, Some(token.clone()), None);
+        let identity = CallerIdentity::of(self.connection, Some(token.clone()), None);
         let scope = identity.scope(Destination::List);
-        let handles = Arc::new(ReadHandles::new(ReadClient::new(opened), credential));
+        let handles = Arc::new(ReadClients::new(ReadClient::new(opened), credential));
         let windows = Windows::half_of_documented();
         let retry = RetrySettings::default();
         let newest = ListQuery {

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::failure::Failure;
+use crate::cli::format_time::{Count, Span, local_zone};
 use crate::cli::hint::{Hint, NextCommand};
-use crate::cli::text::{Count, Span, local_zone};
 use crate::input::Input;
 use crate::model::Operation;
 use crate::store::{Reader, RunRecord, RunState, StoreError};
@@ -268,7 +268,7 @@ pub(super) mod tests {
     use crate::cli::hint::ForwardedFlags;
     use crate::clock::{Clock as _, SystemClock};
     use crate::model::RunId;
-    use crate::store::{InputMark, NewRun, Store};
+    use crate::store::{InputProgress, NewRun, Store};
 
     pub(in crate::cli::commands) fn store(dir: &Path) -> Store {
         open_store(dir, Duration::ZERO, &SystemClock::new()).unwrap()
@@ -362,9 +362,9 @@ pub(super) mod tests {
             let mut hints = texts(&several).into_iter();
             assert!(hints.any(|hint| hint.ends_with(&command)), "{several:?}");
         }
-        let whole = InputMark {
+        let whole = InputProgress {
             complete: true,
-            ..InputMark::default()
+            ..InputProgress::default()
         };
         let again = store(dir);
         let key = again.reader().unwrap().run(id(1)).unwrap().unwrap().key;

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use crate::engine::core::StopReason;
 use crate::engine::{EngineError, RunEnd, Skips};
 use crate::model::{
-    ActionType, Count, FollowUp, FollowUpRow, LaneId, LaterActivity, Moment, Outcome, Standing,
+    ActionType, Count, FollowUp, FollowUpRow, LaneId, LaterActivity, Moment, Outcome, RunStatus,
 };
-use crate::report::{AcceptedPolicy, Delivery, ReportTarget, left, write_follow_ups};
+use crate::report::{AcceptedPolicy, ReportTarget, WriteResult, left, write_follow_ups};
 use crate::store::{Record, RunState, StoreError};
 
 use crate::cli::failure::{Failure, RunExit};
@@ -20,11 +20,11 @@ use crate::cli::progress::MetricsObserver;
 use crate::cli::summary::Summary;
 use crate::cli::terminal::{print, stdout_width};
 
-use super::follow_up::{ExcludedMachine, FollowUps};
+use super::check_follow_ups::{ExcludedMachine, FollowUps};
 use super::prepared_run::PreparedRun;
-use super::reads::fix;
 use super::reports::{follow_ups, write_one};
 use super::selection::nothing_selected;
+use super::start_reads::fix;
 
 /// Reasons for staying isolated that the summary shows.
 const REASONS_SHOWN: usize = 5;
@@ -47,7 +47,7 @@ impl PreparedRun {
             Err(error) => {
                 let failure = self.finish_broken(now.wall, error);
                 if let Some(metrics) = metrics {
-                    metrics.finish(now, Standing::Crashed, failure.exit.code());
+                    metrics.finish(now, RunStatus::Crashed, failure.exit.code());
                 }
                 return Err(failure);
             }
@@ -73,9 +73,9 @@ impl PreparedRun {
         };
         let exit = exit.worst(exit_of_stop(end.stop.as_ref()));
         let (state, standing) = if end.stop.is_some() || end.intake.is_some() {
-            (RunState::Stopped, Standing::Stopped)
+            (RunState::Stopped, RunStatus::Stopped)
         } else {
-            (RunState::Finished, Standing::Finished)
+            (RunState::Finished, RunStatus::Finished)
         };
         let mut records: Vec<_> = self.lane_ends(&end).collect();
         records.push(Record::RunState {
@@ -248,7 +248,7 @@ impl PreparedRun {
         for (format, target) in &self.outputs.reports {
             let reader = self.store.reader().map_err(Failure::from);
             match reader.and_then(|reader| write_one(reader, self.id, *format, target, at)) {
-                Ok(Delivery::Whole { .. }) => {
+                Ok(WriteResult::Whole { .. }) => {
                     written.extend(target.path().map(|path| path.display().to_string()));
                 }
                 Ok(_) => {}

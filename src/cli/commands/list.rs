@@ -14,23 +14,23 @@ use jiff::tz::TimeZone;
 use crate::api::Filter;
 use crate::cli::args::{ListArgs, ListFormat};
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::{Count, Number, day_time, local_zone, visible, zone_name};
 use crate::cli::settings::{CALL_TIMEOUT, Context};
 use crate::cli::table::Table;
 use crate::cli::terminal::{OutputStyle, print};
-use crate::cli::text::{Count, Number, day_time, local_zone, visible, zone_name};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{FIRST_PAGE, Pages};
+use crate::engine::{ActionPager, FIRST_PAGE};
 use crate::model::{
-    ActionStatus, ActionType, Destination, ExclusionList, Facts, IsolatedMachine, LaterActivity,
-    MachineAction, Selection,
+    ActionFacts, ActionStatus, ActionType, Destination, ExclusionList, IsolatedMachine,
+    LaterActivity, MachineAction, Selection,
 };
 use crate::report::{ActionListWriter, ListSummary, ListingFormat, write_isolated};
 use crate::retry::RetrySettings;
 
-use super::clients::to_read;
 use super::prepared_run::{filter, open_store};
-use super::reads::{reads, unread};
 use super::selection::read_exclusions;
+use super::service_clients::to_read;
+use super::start_reads::{reads, unread};
 
 /// How far back to look for isolations by default.
 const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -60,7 +60,7 @@ pub async fn list(
         filter(typed.filter.clone(), &selection)
     };
     let is_chosen = |action: &MachineAction| is_selected(action, &selection, &exclude);
-    let mut pages = Pages::new(filter, FIRST_PAGE);
+    let mut pages = ActionPager::new(filter, FIRST_PAGE);
     let mut out = Out::of(&args)?;
     let mut count = 0;
     while let Some(mut page) = pages.next(&mut reads).await.map_err(unread)? {
@@ -167,7 +167,7 @@ impl Out {
 
 /// Checks an action again, because a service's filter may let others through.
 fn is_selected(action: &MachineAction, selection: &Selection, exclude: &ExclusionList) -> bool {
-    let facts = Facts::of_record(action);
+    let facts = ActionFacts::of_record(action);
     let mismatch = selection
         .mismatch(&facts)
         .or_else(|| selection.status_mismatch(&facts));

@@ -1,18 +1,16 @@
 //! The commands: each takes its settings, calls the modules below and prints the result.
 
-mod clients;
+mod check_follow_ups;
 mod completions;
 mod config;
-mod confirm_plan;
 mod doctor;
 mod find_run;
 mod finish_run;
-mod follow_up;
 mod list;
+mod plan_run;
 mod prepared_run;
 mod preview;
 mod quota;
-mod reads;
 mod release;
 mod reports;
 mod resume;
@@ -20,8 +18,10 @@ mod run;
 mod runs;
 mod sandbox;
 mod selection;
+mod service_clients;
+mod sign_in_tenants;
 mod signals;
-mod tenants;
+mod start_reads;
 
 pub use completions::{completions, man};
 pub use config::config_show;

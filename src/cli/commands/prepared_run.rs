@@ -12,32 +12,32 @@ use futures::future::try_join_all;
 use uuid::Uuid;
 
 use crate::api::Filter;
+use crate::cli::confirmation::Refusal;
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
+use crate::cli::journaled_config::RunConfig;
 use crate::cli::progress::{MetricsObserver, Progress, TerminalObserver};
-use crate::cli::prompt::Refusal;
-use crate::cli::run_config::RunConfig;
 use crate::cli::terminal::OutputStyle;
 use crate::clock::Clock;
 use crate::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, StopReason,
 };
 use crate::engine::{
-    Ingest, Intake, LaneHandles, LaneShares, Pages, Planner, Reads, RunParts, Selected, execute,
-    recall,
+    ActionPager, Ingest, LaneClients, Planner, Reads, RemainingInput, RunCounts, RunParts,
+    Selected, execute, recall,
 };
 use crate::model::{Destination, Operation, RunId, Scope, Selection};
 use crate::platform;
 use crate::quota::{Pace, Windows};
 use crate::store::{Process, RunKey, Store, StoreError, StoreOptions};
 
-use super::confirm_plan::stopped_planning;
-use super::follow_up::FollowUps;
-use super::reads::{reads, unread};
+use super::check_follow_ups::FollowUps;
+use super::plan_run::stopped_planning;
 use super::reports::Outputs;
 use super::sandbox::EmbeddedSandbox;
+use super::sign_in_tenants::{LaneSetup, Lanes};
 use super::signals::Shutdown;
-use super::tenants::{LaneSetup, Lanes};
+use super::start_reads::{reads, unread};
 
 /// Few, because each read may return a hundred records.
 pub(super) const READS_AT_ONCE: usize = 2;
@@ -58,9 +58,9 @@ pub(super) struct PreparedRun {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lanes: Lanes,
-    pub(super) intake: Intake,
+    pub(super) intake: RemainingInput,
     pub(super) planner: Planner,
-    pub(super) before: LaneShares,
+    pub(super) before: RunCounts,
     pub(super) outputs: Outputs,
     pub(super) stop_after: Option<Duration>,
     /// The part of the input that can't be read, in words. The run can't succeed then.
@@ -115,7 +115,7 @@ impl PreparedRun {
     /// Creates reads of one tenant.
     pub(super) async fn reads(
         &self,
-        way: &LaneHandles,
+        way: &LaneClients,
         lane: &LaneSetup,
     ) -> Result<Reads, Failure> {
         let scope = lane.identity.scope(Destination::List);
@@ -132,7 +132,7 @@ impl PreparedRun {
         .await
     }
 
-    async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<LaneShares, Failure> {
+    async fn select(&self, filter: Filter, stop: &mut Shutdown) -> Result<RunCounts, Failure> {
         let unselected = |why: &str| Failure::new(RunExit::Unreachable, anyhow!("{why}"));
         // A selection has only one tenant.
         let lane = self.lanes.all.first();
@@ -142,7 +142,7 @@ impl PreparedRun {
         let planner = Planner::new(Arc::new(self.config.rules()));
         let mut ingest = Ingest::new(self.store.clone(), self.key, planner);
         // The first page needn't be small, because nothing is sent before the last one.
-        let pages = Pages::new(filter, crate::api::MAX_TOP);
+        let pages = ActionPager::new(filter, crate::api::MAX_TOP);
         let selected = tokio::select! {
             biased;
             Some(reason) = stop.reasons().recv() => {
@@ -178,7 +178,7 @@ impl PreparedRun {
             run: self.key,
             core: self.core(core).await?,
             lanes: lanes.iter().map(|lane| lane.way.clone()).collect(),
-            intake: std::mem::replace(&mut self.intake, Intake::Nothing),
+            intake: std::mem::replace(&mut self.intake, RemainingInput::Nothing),
             before: std::mem::take(&mut self.before),
             planner: std::mem::replace(&mut self.planner, Planner::new(Arc::default())),
         };

@@ -13,18 +13,19 @@ use uuid::Uuid;
 
 use crate::api::{Filter, MAX_TOP};
 use crate::cli::args::{PlanFormat, PreviewArgs};
+use crate::cli::confirmation::Refusal;
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::local_zone;
 use crate::cli::plan_text::{PlanText, exit_of};
 use crate::cli::progress::Progress;
-use crate::cli::prompt::Refusal;
 use crate::cli::settings::{CALL_TIMEOUT, ConnectionSettings, Context, time_scale};
 use crate::cli::terminal::{OutputStyle, print};
-use crate::cli::text::local_zone;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::core::{Core, CoreSettings, LaneSettings, StopReason};
 use crate::engine::{
-    Beyond, EngineError, Fed, Ingest, Intake, LaneNames, LaneShares, Pages, Permissions, PlanLine,
-    PlanSummary, Planner, Precheck, ReadHandles, RunParts, SkipRules, Verdict, plan, read_inputs,
+    ActionPager, EngineError, Ingest, InputCut, InputMessage, LaneNames, Permissions, PlanLine,
+    PlanSummary, Planner, Precheck, ReadClients, RemainingInput, RunCounts, RunParts, SkipRules,
+    Verdict, plan, read_inputs,
 };
 use crate::input::{InputError, OpenInput, open};
 use crate::model::{Destination, Moment, Outcome, ReportRow, RunId};
@@ -32,13 +33,13 @@ use crate::report::PlanWriter;
 use crate::retry::RetrySettings;
 use crate::store::{NewRow, NewRun, Store, state_file};
 
-use super::clients::{Identity, identity_at_hand, to_read};
 use super::prepared_run::{REACH_TIMEOUT, READS_AT_ONCE, filter, gate, open_store};
 use super::quota::QuotaUsage;
-use super::reads::{engine, reads, unchecked, unread};
 use super::sandbox::EmbeddedSandbox;
 use super::selection::{nothing_selected, origin, read_exclusions};
+use super::service_clients::{CallerIdentity, identity_at_hand, to_read};
 use super::signals::Shutdown;
+use super::start_reads::{engine, reads, unchecked, unread};
 
 pub async fn preview(
     args: PreviewArgs,
@@ -61,7 +62,7 @@ pub async fn preview(
     let connection = context.into_connection().ok();
     let profile = connection.as_ref().and_then(|it| it.profile.clone());
     let view = View::open(&args, state_dir, connection, Arc::clone(&clock)).await?;
-    let tenant = view.identity.as_ref().map(Identity::true_tenant);
+    let tenant = view.identity.as_ref().map(CallerIdentity::true_tenant);
     let exclude = rules.exclude.clone();
     let mut printing = Printing {
         summary: PlanSummary::new(tenant, typed.comment.clone(), exclude),
@@ -71,7 +72,8 @@ pub async fn preview(
             PlanFormat::Table | PlanFormat::Json => None,
         },
     };
-    let names = |identity: &Identity| LaneNames::new(vec![identity.lane_name(profile.as_deref())]);
+    let names =
+        |identity: &CallerIdentity| LaneNames::new(vec![identity.lane_name(profile.as_deref())]);
     // Of an imitation, whatever a row says is taken for it.
     let identity = view.identity.as_ref().filter(|_| !args.sandbox);
     let names = identity.map(names).unwrap_or_default();
@@ -152,9 +154,9 @@ pub async fn preview(
 struct View<'preview> {
     args: &'preview PreviewArgs,
     clock: Arc<dyn Clock>,
-    identity: Option<Identity>,
+    identity: Option<CallerIdentity>,
     store: Option<Store>,
-    reader: Option<Arc<ReadHandles>>,
+    reader: Option<Arc<ReadClients>>,
     /// Keeps the embedded sandbox alive.
     _sandbox: Option<EmbeddedSandbox>,
 }
@@ -185,7 +187,7 @@ impl<'preview> View<'preview> {
                 let (handles, embedded) =
                     EmbeddedSandbox::start(inputs, &settings, run, dir, scale, CALL_TIMEOUT)
                         .await?;
-                identity = Some(Identity::of_sandbox(run));
+                identity = Some(CallerIdentity::of_sandbox(run));
                 reader = Some(handles.reads());
                 sandbox = Some(embedded);
             }
@@ -302,8 +304,8 @@ async fn plan_unchecked(
     let mut fed = read_inputs(inputs).map_err(Failure::of_output)?;
     loop {
         let chunk = match fed.recv().await {
-            Some(Fed::Rows(chunk)) => chunk,
-            Some(Fed::End(error)) => return Ok(error.map(broken_input)),
+            Some(InputMessage::Rows(chunk)) => chunk,
+            Some(InputMessage::End(error)) => return Ok(error.map(broken_input)),
             None => return Err(Failure::refused(EngineError::Reading)),
         };
         for row in chunk.rows {
@@ -351,7 +353,7 @@ impl View<'_> {
             let reader = Arc::clone(reader);
             let mut reads = reads(reader, &scope, store, clock, windows, retry).await?;
             let mut ingest = Ingest::new(journal.clone(), run, planner);
-            let pages = Pages::new(filter, MAX_TOP);
+            let pages = ActionPager::new(filter, MAX_TOP);
             let selected = tokio::select! {
                 biased;
                 Some(_) = stop.reasons().recv() => return Ok(None),
@@ -382,12 +384,12 @@ impl View<'_> {
                 run,
                 core: Core::new(core, vec![lane]),
                 lanes: vec![Ok(Arc::clone(reader))],
-                intake: Intake::Read {
+                intake: RemainingInput::Read {
                     inputs,
-                    beyond: Beyond::Nothing,
+                    beyond: InputCut::Nothing,
                 },
                 planner,
-                before: LaneShares::default(),
+                before: RunCounts::default(),
             };
             let made = plan(parts, Some(journal.clone()), None, stop.reasons());
             let end = made.await.map_err(engine)?;

@@ -17,11 +17,11 @@ use crate::cli::args::{
     QuotaArgs, QuotaCommand, ScopeFilterArgs, TableFormat, all_windows, word_of,
 };
 use crate::cli::failure::Failure;
-use crate::cli::run_config::RunConfig;
+use crate::cli::format_time::{Count, Number, clock_time, local_zone, visible, window_name};
+use crate::cli::journaled_config::RunConfig;
 use crate::cli::settings::time_scale;
 use crate::cli::table::Table;
 use crate::cli::terminal::{OutputStyle, print};
-use crate::cli::text::{Count, Number, clock_time, local_zone, visible, window_name};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{Moment, SEVERAL, Scope, UNNAMED};
 use crate::quota::{Calls, Pace, Usage, Window, Windows, milestones};
@@ -375,8 +375,8 @@ mod tests {
     use super::*;
     use crate::cli::args::{Cli, Command};
     use crate::model::{Destination, Uptime};
-    use crate::quota::KeptPace;
-    use crate::store::{Purpose, Take};
+    use crate::quota::SavedRate;
+    use crate::store::{SlotPurpose, SlotRequest};
 
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -453,11 +453,11 @@ mod tests {
 
     /// Counts a call by a scope.
     async fn call(store: &Store, scope: &Scope, now: Moment) {
-        let take = Take {
+        let take = SlotRequest {
             scope: store.scope(scope, now).await.unwrap().key,
             windows: Arc::new(Windows::documented()),
             now,
-            purpose: Purpose::Read,
+            purpose: SlotPurpose::Read,
         };
         store.take(take).await.unwrap();
     }
@@ -587,7 +587,7 @@ mod tests {
         let store = open_store(folder.path(), Duration::ZERO, &clock).unwrap();
         let now = clock.now();
         let scope = scope("commercial", Destination::Cancel);
-        let learned = KeptPace {
+        let learned = SavedRate {
             window: "100/1m".parse().unwrap(),
             share: 500,
             patience: 4,

@@ -12,23 +12,23 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::cli::args::ReleaseArgs;
+use crate::cli::confirmation::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
+use crate::cli::journaled_config::RunConfig;
 use crate::cli::progress::Progress;
-use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
-use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{Context, default_outputs};
 use crate::cli::terminal::OutputStyle;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Ingest, Intake, PlanId, Planner};
+use crate::engine::{Ingest, PlanId, Planner, RemainingInput};
 use crate::model::{
-    ActionId, ActionStatus, ActionType, ExclusionList, Facts, FollowUp, InputRow, MachineAction,
-    Number, ReportRow, RowContext, RunId, Selection, Source,
+    ActionFacts, ActionId, ActionStatus, ActionType, ExclusionList, FollowUp, InputRow,
+    MachineAction, Number, ReportRow, RowContext, RunId, Selection, Source,
 };
 use crate::store::RunRecord;
 
-use super::confirm_plan::{Confirmation, OnDecline};
 use super::find_run::{self, RunEntry};
+use super::plan_run::{Confirmation, OnDecline};
 use super::prepared_run::PreparedRun;
 use super::prepared_run::{open_store, say_sandbox, stopped_early};
 use super::reports::Outputs;
@@ -116,7 +116,7 @@ pub async fn release(
         store,
         clock,
         lanes,
-        intake: Intake::Nothing,
+        intake: RemainingInput::Nothing,
         planner: Planner::new(Arc::default()),
         before,
         outputs,
@@ -276,7 +276,7 @@ fn rows(
 ) -> Vec<(InputRow, MachineAction)> {
     let file: Arc<str> = Arc::from(format!("run {released}"));
     let rows = (1..).zip(machines).map(|(line, machine)| {
-        let mismatch = selection.mismatch(&Facts::of_input(&machine.context));
+        let mismatch = selection.mismatch(&ActionFacts::of_input(&machine.context));
         let row = InputRow {
             source: Source {
                 file: Arc::clone(&file),

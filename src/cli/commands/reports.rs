@@ -14,19 +14,19 @@ use tokio::task::JoinHandle;
 use crate::cli::args::{OutputPaths, ReportArgs};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::{ForwardedFlags, NextCommand};
-use crate::cli::run_config::RunConfig;
+use crate::cli::journaled_config::RunConfig;
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::{FollowUp, Outcome, RunId, Standing};
+use crate::model::{FollowUp, Outcome, RunId, RunStatus};
 use crate::platform;
 use crate::quota::Windows;
 use crate::report::{
-    AcceptedPolicy, CommandHint, Delivery, FileKind, ReportFormat, ReportSummary, ReportTarget,
-    SUMMARY_ROWS, TargetError, Timeline, TimelineBuilder, write_follow_ups, write_report,
+    AcceptedPolicy, CommandHint, FileKind, ReportFormat, ReportSummary, ReportTarget, SUMMARY_ROWS,
+    TargetError, Timeline, TimelineBuilder, WriteResult, write_follow_ups, write_report,
 };
 use crate::store::{Reader, ReportRows, RunRecord, StoreError};
 
+use super::check_follow_ups::from_journal;
 use super::find_run::{self, RunEntry};
-use super::follow_up::from_journal;
 use super::prepared_run::PreparedRun;
 use super::sandbox::SANDBOX_CLOUD;
 
@@ -172,7 +172,7 @@ impl PreparedRun {
                         let rows = store.reader()?.report_rows(id)?;
                         let summary = |rows: &ReportRows| {
                             Ok(ReportSummary {
-                                renewed_every: Some(every),
+                                refresh_interval: Some(every),
                                 ..summarize(rows, begun.wall)?
                             })
                         };
@@ -206,7 +206,7 @@ pub(super) fn write_one(
     format: ReportFormat,
     target: &ReportTarget,
     now: Timestamp,
-) -> Result<Delivery, Failure> {
+) -> Result<WriteResult, Failure> {
     let rows = reader.report_rows(id)?;
     write_report(format, target, rows, |rows| summarize(rows, now))
         .map_err(|error| Failure::new(RunExit::Fault, error))
@@ -236,7 +236,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
     Ok(ReportSummary {
         run: begun.id,
         written_at: now,
-        renewed_every: None,
+        refresh_interval: None,
         operation: run.operation,
         is_sandbox: begun.cloud == SANDBOX_CLOUD,
         user: begun.user.clone(),
@@ -250,7 +250,7 @@ fn summarize(rows: &ReportRows, now: Timestamp) -> Result<ReportSummary, StoreEr
         exit_code: run.exit_code,
         begun_at: begun.created,
         // While the run is live, an earlier end doesn't count.
-        ended_at: run.ended_at.filter(|_| standing != Standing::Running),
+        ended_at: run.ended_at.filter(|_| standing != RunStatus::Running),
         rows_read: run.intake.rows_read,
         input_complete: run.intake.complete,
         inputs: serde_json::from_str(&run.begun.inputs).unwrap_or_default(),

@@ -11,34 +11,34 @@ use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
 
 use crate::cli::args::{OutputPaths, ResumeArgs};
+use crate::cli::confirmation::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::{Count, Span, local_zone, visible};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
+use crate::cli::journaled_config::RunConfig;
 use crate::cli::plan_text::PlanText;
 use crate::cli::progress::Progress;
-use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
-use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{Context, NamedFile, default_outputs, input_files};
 use crate::cli::terminal::{OutputStyle, print};
-use crate::cli::text::{Count, Span, local_zone, visible};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    Beyond, Intake, LaneNames, LaneShare, LaneShares, PlanId, PlanLine, PlanSummary, Planner,
-    Precheck, recall,
+    InputCut, LaneCounts, LaneNames, PlanId, PlanLine, PlanSummary, Planner, Precheck,
+    RemainingInput, RunCounts, recall,
 };
 use crate::input::{Input, InputCheckpoint, InputSettings, OpenInput, open_from};
 use crate::model::{Operation, RunId, SEVERAL, Scope, UNNAMED};
-use crate::store::{Holder, InputMark, Record, RunState, Store, StoreError};
+use crate::store::{Holder, InputProgress, Record, RunState, Store, StoreError};
 
-use super::clients::Identity;
-use super::confirm_plan::{Confirmation, OnDecline};
 use super::find_run::{self, RunEntry};
+use super::plan_run::{Confirmation, OnDecline};
 use super::prepared_run::{PreparedRun, open_store, say, say_sandbox, stopped_early};
 use super::quota::QuotaUsage;
 use super::release::released_by;
 use super::reports::{Outputs, write_all};
 use super::selection::is_selection;
+use super::service_clients::CallerIdentity;
+use super::sign_in_tenants::Lanes;
 use super::signals::Shutdown;
-use super::tenants::Lanes;
 
 /// What a run is bound to, in the words of a refusal.
 const PARTIES: [&str; 3] = ["cloud", "tenant", "app"];
@@ -285,11 +285,11 @@ fn held(run: RunId, holder: Holder) -> Failure {
 /// Says which run continues, and how much of it is left.
 fn going_on(past: &RunEntry, run: &PreparedRun) -> String {
     let (begun, now) = (&past.record.begun, run.clock.now().wall);
-    let left = run.before.values().map(LaneShare::unsettled).sum();
+    let left = run.before.values().map(LaneCounts::unsettled).sum();
     let left = Count::new(left, "row");
     let unread = match &run.intake {
-        Intake::Read { .. } => ", and the rest of its input",
-        Intake::Nothing => "",
+        RemainingInput::Read { .. } => ", and the rest of its input",
+        RemainingInput::Nothing => "",
     };
     format!(
         "continuing run {}, started {} ({} ago), tenant {}: {left} left{unread}",
@@ -433,7 +433,7 @@ pub(super) async fn reach(
 
 /// Returns each of cloud, tenant and app that differs from the run's: its label, old name and new name.
 fn elsewhere<'a>(
-    now: &'a Identity,
+    now: &'a CallerIdentity,
     was: [&'a String; 3],
 ) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
     let asked = [&now.cloud, &now.tenant, &now.app];
@@ -450,7 +450,7 @@ fn recall_rows(
     past: &RunEntry,
     config: &RunConfig,
     lanes: &Arc<LaneNames>,
-) -> Result<(LaneShares, Planner), Failure> {
+) -> Result<(RunCounts, Planner), Failure> {
     let mut known = Vec::new();
     let reader = past.reader()?;
     reader.known_ids(past.record.key, |lane, id, row| known.push((lane, id, row)))?;
@@ -467,10 +467,10 @@ fn take_up(
     past: &RunEntry,
     inputs: &[Input],
     settings: &InputSettings,
-) -> (Intake, Option<String>) {
+) -> (RemainingInput, Option<String>) {
     let mark = &past.record.intake;
     if mark.complete {
-        return (Intake::Nothing, None);
+        return (RemainingInput::Nothing, None);
     }
     let (inputs, why) = match reopen(mark, inputs, settings) {
         Ok((inputs, None)) => (inputs, None),
@@ -481,21 +481,21 @@ fn take_up(
     let lost =
         why.map(|why| format!("{read} of the input had been read; the rest was not read{why}"));
     let intake = if inputs.is_empty() {
-        Intake::Nothing
+        RemainingInput::Nothing
     } else {
         let beyond = if lost.is_some() {
-            Beyond::Lost
+            InputCut::Lost
         } else {
-            Beyond::Nothing
+            InputCut::Nothing
         };
-        Intake::Read { inputs, beyond }
+        RemainingInput::Read { inputs, beyond }
     };
     (intake, lost)
 }
 
 /// Opens the inputs that can be read from their mark on, and names the first that can't.
 fn reopen(
-    mark: &InputMark,
+    mark: &InputProgress,
     inputs: &[Input],
     settings: &InputSettings,
 ) -> anyhow::Result<(Vec<OpenInput>, Option<String>)> {
@@ -557,9 +557,9 @@ mod tests {
             matches!(&refused.hints[0], Hint::Text(text) if text.starts_with("wait until it ends")),
             "{refused:?}"
         );
-        let mark = InputMark {
+        let mark = InputProgress {
             rows_read: 7,
-            ..InputMark::default()
+            ..InputProgress::default()
         };
         first.append_rows(run, Vec::new(), mark).await.unwrap();
         drop(first);

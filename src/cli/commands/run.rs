@@ -9,25 +9,25 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::cli::args::RunArgs;
+use crate::cli::confirmation::{PlanOrigin, StdinUse, Terminal};
 use crate::cli::failure::{Failure, RunExit};
 use crate::cli::hint::ForwardedFlags;
+use crate::cli::journaled_config::RunConfig;
 use crate::cli::progress::Progress;
-use crate::cli::prompt::{PlanOrigin, StdinUse, Terminal};
-use crate::cli::run_config::RunConfig;
 use crate::cli::settings::{ConnectionSettings, Context, default_outputs};
 use crate::cli::terminal::OutputStyle;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{Beyond, Intake, LaneShares, Planner};
+use crate::engine::{InputCut, Planner, RemainingInput, RunCounts};
 use crate::input::{Input, open};
 use crate::model::RunId;
 
-use super::confirm_plan::{Confirmation, OnDecline};
+use super::plan_run::{Confirmation, OnDecline};
 use super::prepared_run::{PreparedRun, filter};
 use super::prepared_run::{open_store, say_sandbox, stopped_early};
 use super::reports::Outputs;
 use super::selection::{input_name, origin, read_exclusions};
+use super::sign_in_tenants::Lanes;
 use super::signals::Shutdown;
-use super::tenants::Lanes;
 
 pub async fn run(
     args: RunArgs,
@@ -96,9 +96,9 @@ pub async fn run(
         store,
         clock,
         lanes,
-        intake: Intake::Nothing,
+        intake: RemainingInput::Nothing,
         planner,
-        before: LaneShares::default(),
+        before: RunCounts::default(),
         outputs,
         stop_after: args.send.stop_after,
         lost: None,
@@ -112,9 +112,9 @@ pub async fn run(
     if inputs.is_empty() {
         run.collect_from_tenant(filter, &mut stop).await?;
     } else {
-        run.intake = Intake::Read {
+        run.intake = RemainingInput::Read {
             inputs,
-            beyond: Beyond::Nothing,
+            beyond: InputCut::Nothing,
         };
     }
     if let Some(confirmation) = confirmation {

@@ -11,11 +11,11 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::{RemoveArgs, RunsArgs, RunsCommand, ShowArgs, TableFormat};
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::{Count, Number, local_zone, stopped, visible};
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
+use crate::cli::journaled_config::RunConfig;
 use crate::cli::plan_text::PlanText;
-use crate::cli::run_config::RunConfig;
 use crate::cli::terminal::{Color, ask, print, stdout_width};
-use crate::cli::text::{Count, Number, local_zone, stopped, visible};
 use crate::clock::{Clock as _, SystemClock};
 use crate::engine::{PlanId, Precheck};
 use crate::model::{ExclusionList, FollowUp, Operation, Outcome};
@@ -80,7 +80,7 @@ fn paragraph(run: &RunEntry, zone: &TimeZone) -> Result<String, Failure> {
         let counted = counts.iter().filter(|(outcome, _)| wanted(**outcome));
         counted.map(|(_, count)| count).sum()
     };
-    let attention = rows(&Outcome::leaves_work);
+    let attention = rows(&Outcome::needs_attention);
     let needs = follow_ups(&reader.follow_up_counts(record.key)?);
     let needs = needs.iter().filter(|(need, _)| need.is_work());
     let machines: u64 = needs.map(|(_, count)| count).sum();
@@ -388,7 +388,7 @@ mod tests {
     use crate::cli::commands::find_run::tests::{begin, store};
     use crate::model::{Destination, RunId, Scope};
     use crate::quota::Windows;
-    use crate::store::{Purpose, Take};
+    use crate::store::{SlotPurpose, SlotRequest};
 
     fn days_left(dir: &Path) -> Vec<u128> {
         let runs = find_run::all_runs(dir).unwrap();
@@ -417,11 +417,11 @@ mod tests {
         let windows = std::sync::Arc::new(Windows::documented());
         let now = SystemClock::new().now();
         let key = gone.scope(&scope, now).await.unwrap().key;
-        let take = Take {
+        let take = SlotRequest {
             scope: key,
             windows: std::sync::Arc::clone(&windows),
             now,
-            purpose: Purpose::Read,
+            purpose: SlotPurpose::Read,
         };
         gone.take(take).await.unwrap();
         drop((gone, tried));

@@ -18,14 +18,14 @@ use crate::auth::{Credential, StaticToken, TokenSource};
 
 use crate::cli::args::SandboxArgs;
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::Count;
 use crate::cli::terminal::print;
-use crate::cli::text::Count;
-use crate::engine::LaneHandles;
+use crate::engine::LaneClients;
 use crate::input::{Input, InputError, InputSettings, OpenInput, open};
 use crate::model::RunId;
 use crate::sandbox::{self, Generator, MockAction, Sandbox, SandboxSettings, serve};
 
-use super::clients::{handles, user_agent};
+use super::service_clients::{handles, user_agent};
 
 /// The cloud in the scopes of an embedded sandbox.
 pub(super) const SANDBOX_CLOUD: &str = "sandbox";
@@ -76,7 +76,7 @@ pub async fn serve_sandbox(typed: SandboxArgs, stop: impl Future) -> Result<(), 
 
 /// Adds the actions that exist at the start, and says where they come from.
 fn made(sandbox: &Sandbox, seed: Option<PathBuf>, actions: u32) -> Result<String, InputError> {
-    let generator = Generator::believable(SEED);
+    let generator = Generator::realistic(SEED);
     let Some(path) = seed else {
         let ids = sandbox.generate(actions.into(), &generator);
         return Ok(Count::new(ids.len() as u64, "action").to_string());
@@ -137,7 +137,7 @@ impl EmbeddedSandbox {
         state_dir: &Path,
         time_scale: u32,
         timeout: Duration,
-    ) -> Result<(LaneHandles, Self), Failure> {
+    ) -> Result<(LaneClients, Self), Failure> {
         let fault = |error: anyhow::Error| Failure::new(RunExit::Fault, error);
         let snapshot = snapshot_file(state_dir, run);
         let demo = SandboxSettings::demo(time_scale, SANDBOX_SEED);
@@ -152,13 +152,7 @@ impl EmbeddedSandbox {
             let files: Vec<_> = files.cloned().collect();
             let files = open(&files, settings).map_err(|error| fault(error.into()))?;
             // The run reports what can't be read.
-            plant(
-                &sandbox,
-                files,
-                &Generator::believable(SANDBOX_SEED),
-                SEEDED,
-            )
-            .ok();
+            plant(&sandbox, files, &Generator::realistic(SANDBOX_SEED), SEEDED).ok();
             sandbox
         };
         let imitation = sandbox.clone();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::cli::args::PlanArgs;
 use crate::cli::failure::Failure;
-use crate::cli::text::{local_zone, zoned_day_time};
+use crate::cli::format_time::{local_zone, zoned_day_time};
 use crate::engine::{Precheck, Skips};
 use crate::input::{Input, read_exclusion_file};
 use crate::model::{Count, Criterion, ExclusionList, Number, Selection};

@@ -8,9 +8,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::visible;
 use crate::cli::hint::{ForwardedFlags, Hint, NextCommand};
 use crate::cli::progress::Progress;
-use crate::cli::text::visible;
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
 use crate::model::{RunId, Uptime};

@@ -8,7 +8,7 @@ use crate::engine::core::{RunEvent, StopReason};
 use crate::engine::{LaneNames, Observer, RunView};
 use crate::model::{LaneId, Moment};
 
-use super::view::{LaneStatus, ProgressView};
+use super::status_messages::{LaneStatus, ProgressView};
 use super::{MetricsObserver, Progress};
 
 pub(in crate::cli) struct TerminalObserver {
@@ -97,7 +97,7 @@ impl Observer for TerminalObserver {
                 outcome,
                 reason,
             } => {
-                if outcome.leaves_work() {
+                if outcome.needs_attention() {
                     tracing::info!(run, tenant, row = row.0, action = %id, %outcome, "{reason}");
                 } else {
                     tracing::debug!(run, tenant, row = row.0, action = %id, %outcome, "{reason}");

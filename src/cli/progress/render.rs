@@ -8,10 +8,10 @@ use console::{measure_text_width, truncate_str};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::cli::format_time::{Count, Number, Span, clock_time, visible, window_name, wrap};
 use crate::cli::terminal::{Color, Style};
-use crate::cli::text::{Count, Number, Span, clock_time, visible, window_name, wrap};
 
-use super::view::{LANES_SHOWN, LaneProgress, ProgressView, WaitReason};
+use super::status_messages::{LANES_SHOWN, LaneProgress, ProgressView, WaitReason};
 
 /// Cells of a bar that makes room for numbers.
 const SHORT_BAR: usize = 8;

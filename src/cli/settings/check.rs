@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use crate::cli::args::{Command, PlanArgs, RunArgs, SelectionArgs};
 use crate::cli::failure::Failure;
-use crate::cli::values::When;
+use crate::cli::flag_values::When;
 use crate::input::Input;
 
 use super::Context;

@@ -23,7 +23,7 @@ use toml::{Table, Value};
 
 use crate::cli::args::{Cli, variable_of};
 use crate::cli::failure::Failure;
-use crate::cli::values::is_secret_itself;
+use crate::cli::flag_values::is_secret_itself;
 use crate::platform::{Exposure, exposure, foreign_link};
 
 use super::{ALL_PROFILES, Origin};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Destination, Moment, RowNumber};
-use crate::store::{Purpose, Record, Take, Taken};
+use crate::store::{Record, SlotAnswer, SlotPurpose, SlotRequest};
 
-use super::event::{CallToken, Effect, StopReason};
-use super::gate::{GateWait, WaitCause};
+use super::event::{CallTicket, Effect, StopReason};
 use super::lane::{InFlight, Lane};
 use super::row::RowState;
+use super::scope_gate::{GateWait, WaitCause};
 use super::transition::{Permission, RowEvent};
 
 /// How long a stopping lane waits for reads on the wire. Most answer well within it.
@@ -98,7 +98,7 @@ impl Lane {
     }
 
     /// Gives rows their turn until one can be sent.
-    fn next_sendable(&mut self, now: Moment, call: CallToken) -> Option<RowNumber> {
+    fn next_sendable(&mut self, now: Moment, call: CallTicket) -> Option<RowNumber> {
         let patience = self.settings.retry.patience;
         let reads_are_slow = self.batches.are_slow;
         loop {
@@ -127,7 +127,7 @@ impl Lane {
     pub(super) fn ask_ledger(
         &mut self,
         now: Moment,
-        call_token: CallToken,
+        call_token: CallTicket,
         destination: Destination,
         rows: Vec<RowNumber>,
         generation: u32,
@@ -135,17 +135,17 @@ impl Lane {
     ) {
         let row = rows.first().and_then(|row| self.rows.get(row));
         let purpose = match (destination, row) {
-            (Destination::Cancel | Destination::Release, Some(row)) => Purpose::Send {
+            (Destination::Cancel | Destination::Release, Some(row)) => SlotPurpose::Send {
                 run: self.settings.run,
                 row: rows[0],
                 number: row.attempts + 1,
                 comment: Arc::clone(&row.comment),
             },
-            _ => Purpose::Read,
+            _ => SlotPurpose::Read,
         };
         self.permits = self.permits.saturating_sub(1);
         let gate = self.gates.of(destination);
-        let take = Take {
+        let take = SlotRequest {
             scope: gate.scope,
             windows: Arc::clone(&gate.windows),
             now,
@@ -159,7 +159,7 @@ impl Lane {
             generation,
         };
         self.calls.insert(call_token, flight);
-        out.push(Effect::Take {
+        out.push(Effect::SlotRequest {
             lane: self.id,
             call_token,
             take,
@@ -170,8 +170,8 @@ impl Lane {
     pub(super) fn taken(
         &mut self,
         now: Moment,
-        call_token: CallToken,
-        taken: Taken,
+        call_token: CallTicket,
+        taken: SlotAnswer,
         out: &mut Vec<Effect>,
     ) {
         let Some(mut flight) = self.calls.remove(&call_token) else {
@@ -185,20 +185,20 @@ impl Lane {
         let is_moot = is_left || flight.rows.iter().any(in_question);
         let gate = self.gates.of(flight.destination);
         match taken {
-            Taken::NotBefore(until) => gate.no_slot(until),
-            Taken::CoolingDown(until) => {
+            SlotAnswer::NotBefore(until) => gate.no_slot(until),
+            SlotAnswer::CoolingDown(until) => {
                 // Another process or a later answer set the cooldown. It applies to the whole scope.
                 gate.unasked();
                 gate.cool_down(until);
             }
-            Taken::InProgress(run) => {
+            SlotAnswer::InProgress(run) => {
                 gate.unasked();
                 for &number in &flight.rows {
                     self.advance(now, number, RowEvent::Conflict(run));
                 }
             }
             // Check stop, outage and cooldown once more, after the commit and before any byte leaves.
-            Taken::Go(call) => {
+            SlotAnswer::Go(call) => {
                 let is_blocked =
                     is_moot || self.stop.is_some() || !self.token.is_usable(now.uptime);
                 if is_blocked {
@@ -218,7 +218,7 @@ impl Lane {
     fn send(
         &mut self,
         now: Moment,
-        call_token: CallToken,
+        call_token: CallTicket,
         flight: InFlight,
         out: &mut Vec<Effect>,
     ) {
@@ -261,14 +261,14 @@ impl Lane {
     }
 
     /// Puts back the rows of a call that did not leave or was given up.
-    fn put_back(&mut self, now: Moment, call_token: CallToken, flight: &InFlight) {
+    fn put_back(&mut self, now: Moment, call_token: CallTicket, flight: &InFlight) {
         let gate = self.gates.of(flight.destination);
         gate.breaker.told_nothing(flight.generation);
         self.drop_call(now, call_token, &flight.rows);
     }
 
     /// Lets the rows wait for another call.
-    pub(super) fn drop_call(&mut self, now: Moment, call_token: CallToken, rows: &[RowNumber]) {
+    pub(super) fn drop_call(&mut self, now: Moment, call_token: CallTicket, rows: &[RowNumber]) {
         self.pages.drop_call(call_token);
         for number in self.rows_of(call_token, rows) {
             self.advance(now, number, RowEvent::CallDropped);

@@ -10,14 +10,14 @@ use crate::model::{
     ActionId, CancelReply, Destination, LaneId, Outcome, ReadPage, ReadReply, Request, RowNumber,
     Uptime,
 };
-use crate::quota::{KeptPace, Window};
-use crate::store::{LoadFrom, QueuedRow, Record, Take, Taken};
+use crate::quota::{SavedRate, Window};
+use crate::store::{LoadFrom, QueuedRow, Record, SlotAnswer, SlotRequest};
 
-use super::gate::WaitCause;
+use super::scope_gate::WaitCause;
 
 /// Identifies a call from the request for a slot until its answer is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallToken(pub u64);
+pub struct CallTicket(pub u64);
 
 #[derive(Debug)]
 #[expect(
@@ -56,21 +56,21 @@ pub enum Event {
         lane: LaneId,
         reason: String,
     },
-    Taken {
+    SlotAnswer {
         lane: LaneId,
-        call_token: CallToken,
-        taken: Taken,
+        call_token: CallTicket,
+        taken: SlotAnswer,
     },
     /// A cancel ended, with or without an answer.
     Replied {
         lane: LaneId,
-        call_token: CallToken,
+        call_token: CallTicket,
         reply: CancelReply,
     },
     /// A read ended, with or without an answer.
     Read {
         lane: LaneId,
-        call_token: CallToken,
+        call_token: CallTicket,
         reply: ReadReply,
     },
     /// Asks a lane without rows for a page of the tenant's actions; one at a time.
@@ -91,7 +91,7 @@ impl Event {
             | Self::TokenReady { lane, .. }
             | Self::TokenUnavailable { lane, .. }
             | Self::TokenRefused { lane, .. }
-            | Self::Taken { lane, .. }
+            | Self::SlotAnswer { lane, .. }
             | Self::Replied { lane, .. }
             | Self::Read { lane, .. }
             | Self::Request { lane, .. } => Some(*lane),
@@ -116,29 +116,29 @@ pub enum Effect {
         limit: usize,
     },
     /// Ask the ledger for a slot. For a cancel, the same transaction journals the attempt.
-    Take {
+    SlotRequest {
         lane: LaneId,
-        call_token: CallToken,
-        take: Take,
+        call_token: CallTicket,
+        take: SlotRequest,
     },
     /// Send one row's call. The ledger has its slot, the journal its attempt.
     Post {
         lane: LaneId,
-        call_token: CallToken,
+        call_token: CallTicket,
         request: Request,
         comment: Arc<str>,
     },
     /// Read records: one by its address, or several with a filter.
     Read {
         lane: LaneId,
-        call_token: CallToken,
+        call_token: CallTicket,
         /// The scope whose slot was taken.
         destination: Destination,
         query: ReadQuery,
     },
     ReadPage {
         lane: LaneId,
-        call_token: CallToken,
+        call_token: CallTicket,
         query: ListQuery,
     },
     /// Hand over a requested page, or the service's refusal.
@@ -255,7 +255,7 @@ pub enum RunEvent {
     /// The rate adapted to 429s, or a learned rate was lifted.
     Paced {
         destination: Destination,
-        pace: Option<KeptPace>,
+        pace: Option<SavedRate>,
     },
     /// The circuit breaker opened; the next probe leaves at `until`.
     Down {

@@ -13,17 +13,17 @@ use crate::model::{Destination, FollowUp, LaneId, Moment, Outcome, RowNumber, Up
 use crate::store::{CallId, Record};
 
 use super::denied_types::DeniedTypes;
-use super::event::{CallToken, Effect, Event, RunEvent, StopReason, Waiting};
-use super::gate::{GateWait, Gates};
-use super::indexes::Indexes;
-use super::loading::Loading;
-use super::page_request::PageReads;
+use super::event::{CallTicket, Effect, Event, RunEvent, StopReason, Waiting};
+use super::list_page_request::PageReads;
+use super::load_rows::Loading;
 use super::reasons;
-use super::reread::ReadBatches;
 use super::row::Row;
+use super::row_indexes::Indexes;
+use super::scope_gate::{GateWait, Gates};
 use super::settings::{CoreSettings, LaneSettings, Tally};
-use super::stop_rules::{Heard, StopRules};
-use super::token::LaneToken;
+use super::status_reads::ReadBatches;
+use super::stop_rules::{ServiceContact, StopRules};
+use super::token_renewal::LaneToken;
 use super::transition::{Conditions, Deferral, Next, RowEvent, transition};
 
 /// A call from the request for a slot until its answer is processed.
@@ -50,13 +50,13 @@ pub(super) struct Lane {
     pub(super) may_read: bool,
     pub(super) rows: HashMap<RowNumber, Row>,
     pub(super) indexes: Indexes,
-    pub(super) calls: HashMap<CallToken, InFlight>,
+    pub(super) calls: HashMap<CallTicket, InFlight>,
     last_call: u64,
     pub(super) loading: Loading,
     pub(super) batches: ReadBatches,
     pub(super) pages: PageReads,
     pub(super) types: DeniedTypes,
-    pub(super) heard: Heard,
+    pub(super) heard: ServiceContact,
     pub(super) stop_rules: StopRules,
     pub(super) tally: Tally,
     pub(super) stop: Option<StopReason>,
@@ -91,7 +91,7 @@ impl Lane {
             pages: PageReads::default(),
             types: DeniedTypes::new(settings.operation),
             settings,
-            heard: Heard::default(),
+            heard: ServiceContact::default(),
             stop_rules: StopRules::default(),
             tally: Tally::default(),
             stop: None,
@@ -117,7 +117,7 @@ impl Lane {
             Event::TokenReady { expires_at, .. } => self.token_ready(now, expires_at),
             Event::TokenUnavailable { reason, .. } => self.token_unavailable(now, reason),
             Event::TokenRefused { reason, .. } => self.token_refused(now, reason),
-            Event::Taken {
+            Event::SlotAnswer {
                 call_token, taken, ..
             } => self.taken(now, call_token, taken, out),
             Event::Replied {
@@ -267,7 +267,7 @@ impl Lane {
     }
 
     /// Returns the call's rows that still wait for it.
-    pub(super) fn rows_of(&self, call: CallToken, rows: &[RowNumber]) -> Vec<RowNumber> {
+    pub(super) fn rows_of(&self, call: CallTicket, rows: &[RowNumber]) -> Vec<RowNumber> {
         let waits = |number: &&RowNumber| {
             let row = self.rows.get(number);
             row.is_some_and(|row| row.state.call() == Some(call))
@@ -275,9 +275,9 @@ impl Lane {
         rows.iter().filter(waits).copied().collect()
     }
 
-    pub(super) fn new_call(&mut self) -> CallToken {
+    pub(super) fn new_call(&mut self) -> CallTicket {
         self.last_call += 1;
-        CallToken(self.last_call)
+        CallTicket(self.last_call)
     }
 
     /// Returns whether no row is left in memory, in the journal or to come.

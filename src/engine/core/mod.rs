@@ -3,7 +3,7 @@
 //! So a simulation can drive the hard cases in virtual time, with models of the service and the store. The runner
 //! performs the same effects on the real ones.
 //!
-//! Every attempt takes the same steps: ask the ledger (`Take` commits the slot and the journal's "sent" together),
+//! Every attempt takes the same steps: ask the ledger (`SlotRequest` commits the slot and the journal's "sent" together),
 //! check stop, breaker and cooldown again, `Post`, wait for the reply, `Write` ("replied" in ledger and journal), tell
 //! the observers.
 //!
@@ -16,23 +16,23 @@ mod breaker;
 mod denied_types;
 mod dispatch;
 mod event;
-mod gate;
-mod indexes;
 mod lane;
-mod loading;
+mod list_page_request;
+mod load_rows;
 mod operation;
-mod page_request;
 pub(in crate::engine) mod reasons;
-mod reread;
 mod responses;
 mod row;
+mod row_indexes;
 mod run;
+mod scope_gate;
 mod settings;
+mod status_reads;
 mod stop_rules;
-mod token;
+mod token_renewal;
 mod transition;
 
-pub use event::{CallToken, Effect, Event, ReadQuery, RunEvent, StopReason, Waiting};
-pub use gate::{GateSettings, WaitCause};
+pub use event::{CallTicket, Effect, Event, ReadQuery, RunEvent, StopReason, Waiting};
 pub use run::{Core, LaneView};
+pub use scope_gate::{GateSettings, WaitCause};
 pub use settings::{CommentRule, CoreSettings, LaneSettings, MaxFailures, Tally};

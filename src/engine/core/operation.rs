@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::api::MAX_TOP;
-use crate::engine::skip_rules::SkipRules;
+use crate::engine::send_rules::SkipRules;
 use crate::model::{
-    ActionId, ActionType, CancelReply, MachineAction, MachineHistory, Operation, ReadPage, Request,
-    Undoing,
+    ActionId, ActionType, CancelReply, MachineAction, MachineHistory, Operation, ReadPage,
+    ReleaseTarget, Request,
 };
 use crate::retry::{
     Absence, OwnAttempts, RecordVerdict, RetrySettings, SendVerdict, judge_absence, judge_cancel,
@@ -136,7 +136,7 @@ impl Operation {
                 let named = rules.selection.requestors.iter().map(String::as_str);
                 let requestors = row.context.requestor.as_deref().into_iter();
                 let requestors: Vec<_> = requestors.chain(named).collect();
-                let undoing = Undoing {
+                let undoing = ReleaseTarget {
                     action_type: row.action_type.as_ref()?,
                     comment_sent: (row.attempts > 0).then_some(&*row.comment),
                     requestors: &requestors,

@@ -15,7 +15,7 @@ pub(in crate::engine) const MISSING_ONCE: &str =
 pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
     match kind {
         ReplyKind::Answer(_) => "answer",
-        ReplyKind::Garbled => "garbled",
+        ReplyKind::InvalidBody => "garbled",
         ReplyKind::Throttled(_) => "throttled",
         ReplyKind::Unauthorized => "unauthorized",
         ReplyKind::Forbidden => "forbidden",
@@ -27,7 +27,7 @@ pub(super) fn class<T>(kind: &ReplyKind<T>) -> &'static str {
         ReplyKind::Redirected => "redirected",
         ReplyKind::TimedOut => "timed_out",
         ReplyKind::Broken(_) => "broken",
-        ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) => "never_left",
+        ReplyKind::NotSent(_) | ReplyKind::NoSuchHost(_) => "never_left",
     }
 }
 
@@ -49,12 +49,12 @@ fn without_error<T>(reply: &Reply<T>) -> String {
     match (&reply.kind, reply.http_status) {
         (ReplyKind::TimedOut, _) => "no answer in time".to_owned(),
         (ReplyKind::Broken(detail), _) => detail.clone(),
-        (ReplyKind::NeverLeft(detail), _) => format!("not sent: {detail}"),
+        (ReplyKind::NotSent(detail), _) => format!("not sent: {detail}"),
         (ReplyKind::NoSuchHost(host), _) => format!("not sent: {}", of_unknown_host(host)),
         (ReplyKind::NoSuchAddress(address), _) => {
             format!("404 from {address}, without the service's own error body")
         }
-        (ReplyKind::Garbled, Some(status)) => format!("{status} with an unreadable body"),
+        (ReplyKind::InvalidBody, Some(status)) => format!("{status} with an unreadable body"),
         (ReplyKind::Redirected, Some(status)) => {
             format!("{status}, a redirect, which is never followed")
         }
@@ -66,7 +66,7 @@ fn without_error<T>(reply: &Reply<T>) -> String {
 /// Describes a fault in a few words, without the service's message, which may name an id.
 pub(in crate::engine) fn of_fault<T>(reply: &Reply<T>) -> String {
     match (&reply.kind, reply.http_status) {
-        (ReplyKind::NeverLeft(detail), _) => detail.clone(),
+        (ReplyKind::NotSent(detail), _) => detail.clone(),
         (ReplyKind::NoSuchHost(host), _) => of_unknown_host(host),
         (ReplyKind::NoSuchAddress(_), _) => "404 without the service's own error body".to_owned(),
         _ => without_error(reply),
@@ -308,7 +308,11 @@ mod tests {
         for (kind, status, text) in [
             (ReplyKind::NotApplied(None), Some(503), "503"),
             (ReplyKind::ServerFault(None), Some(502), "502"),
-            (ReplyKind::Garbled, Some(200), "200 with an unreadable body"),
+            (
+                ReplyKind::InvalidBody,
+                Some(200),
+                "200 with an unreadable body",
+            ),
             (
                 ReplyKind::Redirected,
                 Some(302),
@@ -320,11 +324,7 @@ mod tests {
                 None,
                 "the connection broke: reset",
             ),
-            (
-                ReplyKind::NeverLeft(refused),
-                None,
-                "no connection: refused",
-            ),
+            (ReplyKind::NotSent(refused), None, "no connection: refused"),
         ] {
             assert_eq!(of_fault(&reply(kind, status)), text);
         }

@@ -10,10 +10,12 @@ use crate::model::{
     RowNumber, Throttle, Uptime,
 };
 use crate::quota::Window;
-use crate::retry::{Absence, MAX_STRANGE_404S, SendVerdict, backoff, judge_throttle, probe_pause};
+use crate::retry::{
+    Absence, MAX_UNEXPLAINED_404S, SendVerdict, backoff, judge_throttle, probe_pause,
+};
 use crate::store::{AttemptReply, Record};
 
-use super::event::{CallToken, RunEvent, StopReason};
+use super::event::{CallTicket, RunEvent, StopReason};
 use super::lane::{InFlight, Lane};
 use super::operation::Subject;
 use super::reasons;
@@ -21,7 +23,7 @@ use super::row::{LastResponse, Reread, Row, RowState};
 use super::transition::{Next, RowEvent};
 
 impl Lane {
-    pub(super) fn replied(&mut self, now: Moment, call_token: CallToken, reply: &CancelReply) {
+    pub(super) fn replied(&mut self, now: Moment, call_token: CallTicket, reply: &CancelReply) {
         let Some(flight) = self.calls.remove(&call_token) else {
             return;
         };
@@ -97,7 +99,7 @@ impl Lane {
                 self.stop_rules.accepted();
                 self.type_answered(number);
             }
-            SendVerdict::CalledFinal(_) | SendVerdict::Refused => {
+            SendVerdict::AlreadyEnded(_) | SendVerdict::Refused => {
                 self.heard.found_any = true;
                 self.type_answered(number);
             }
@@ -185,7 +187,7 @@ impl Lane {
             }
             ReplyKind::NoSuchAddress(address) if self.heard.answers.all == 0 => {
                 self.heard.strange_404s += 1;
-                if self.heard.strange_404s >= MAX_STRANGE_404S {
+                if self.heard.strange_404s >= MAX_UNEXPLAINED_404S {
                     self.stop(StopReason::NoSuchAddress(address.clone()));
                 }
             }
@@ -288,7 +290,7 @@ impl Lane {
 }
 
 impl Lane {
-    pub(super) fn read(&mut self, now: Moment, call_token: CallToken, reply: ReadReply) {
+    pub(super) fn read(&mut self, now: Moment, call_token: CallTicket, reply: ReadReply) {
         let Some(flight) = self.calls.remove(&call_token) else {
             return;
         };
@@ -304,7 +306,7 @@ impl Lane {
         }
         let asked = flight.rows.len();
         let rows = self.rows_of(call_token, &flight.rows);
-        if let ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_) = reply.kind {
+        if let ReplyKind::NotSent(_) | ReplyKind::NoSuchHost(_) = reply.kind {
             self.tally.reads = self.tally.reads.saturating_sub(1);
             self.records.push(Record::Withdrawn { call });
             self.gates.of(flight.destination).slot_returned();
@@ -347,14 +349,14 @@ impl Lane {
                 self.refused_token(&flight, &what);
                 RowEvent::CallDropped
             }
-            ReplyKind::Garbled
+            ReplyKind::InvalidBody
             | ReplyKind::NoSuchAddress(_)
             | ReplyKind::NotApplied(_)
             | ReplyKind::ServerFault(_)
             | ReplyKind::Redirected
             | ReplyKind::TimedOut
             | ReplyKind::Broken(_)
-            | ReplyKind::NeverLeft(_)
+            | ReplyKind::NotSent(_)
             | ReplyKind::NoSuchHost(_) => return self.reads_failed(now, asked, rows),
         };
         for number in rows {
@@ -442,7 +444,7 @@ impl Lane {
     fn reading_forbidden(
         &mut self,
         now: Moment,
-        call_token: CallToken,
+        call_token: CallTicket,
         rows: &[RowNumber],
         what: String,
     ) {

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::engine::skip_rules::SkipRules;
+use crate::engine::send_rules::SkipRules;
 use crate::model::{
     ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Operation, Outcome, RowContext,
     Settlement, Uptime,
 };
 use crate::retry::{OwnAttempts, RecordVerdict};
-use crate::store::{Phase, QueuedRow};
+use crate::store::{QueuedRow, RowPhase};
 
-use super::event::CallToken;
+use super::event::CallTicket;
 
 /// A row's state; the lane's indexes follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum RowState {
     /// Waits until the core knows whether its type is denied.
     Held,
     /// Its cancel is at the ledger or on the wire.
-    Sending(CallToken),
+    Sending(CallTicket),
     /// Its record is read before anything is decided.
     Reread(Reread),
     /// May be sent again from this time on.
@@ -31,7 +31,7 @@ pub(super) enum RowState {
 
 impl RowState {
     /// Returns the call in progress for the row. Answers to any other call don't concern it.
-    pub(super) fn call(self) -> Option<CallToken> {
+    pub(super) fn call(self) -> Option<CallTicket> {
         match self {
             Self::Sending(call) => Some(call),
             Self::Reread(reread) => reread.call,
@@ -53,7 +53,7 @@ impl RowState {
     /// Returns whether the row's record is read to see the effect of an accepted call.
     pub(super) fn is_watched(self) -> bool {
         let reason = self.reread();
-        self.is_verify() || reason == Some(RereadReason::FinalAnswer)
+        self.is_verify() || reason == Some(RereadReason::FinalCancelAnswer)
     }
 
     pub(super) fn is_verify(self) -> bool {
@@ -68,7 +68,7 @@ pub(super) struct Reread {
     pub(super) due: Option<Uptime>,
     pub(super) missed: Missed,
     pub(super) faults: ReadFaults,
-    pub(super) call: Option<CallToken>,
+    pub(super) call: Option<CallTicket>,
 }
 
 impl Reread {
@@ -102,7 +102,7 @@ pub(super) enum RereadReason {
     /// The faults may be the row's or the service's; an answer to a read tells which.
     FaultCheck,
     /// The service accepted the cancel and said in the same answer that the action is final.
-    FinalAnswer,
+    FinalCancelAnswer,
     /// 404.
     NotFound,
     /// 400, 409 or another 4xx; `forbidden`: 403 after an unknown result.
@@ -248,9 +248,9 @@ impl Row {
             first_sent_at: queued.first_sent_at,
             record: None,
             applied: match queued.phase {
-                Phase::Fresh | Phase::Again => Applied::No,
-                Phase::Sent | Phase::Unknown => Applied::Unknown,
-                Phase::Accepted => Applied::Accepted,
+                RowPhase::Fresh | RowPhase::Again => Applied::No,
+                RowPhase::Sent | RowPhase::Unknown => Applied::Unknown,
+                RowPhase::Accepted => Applied::Accepted,
             },
             seen,
             checked,
@@ -306,12 +306,12 @@ impl Row {
     }
 
     /// Returns the phase to journal while the row is unsettled and has no call on the wire.
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> RowPhase {
         match self.applied {
-            Applied::Accepted => Phase::Accepted,
-            Applied::Unknown => Phase::Unknown,
-            Applied::No | Applied::OpenSince if self.attempts > 0 => Phase::Again,
-            Applied::No | Applied::OpenSince => Phase::Fresh,
+            Applied::Accepted => RowPhase::Accepted,
+            Applied::Unknown => RowPhase::Unknown,
+            Applied::No | Applied::OpenSince if self.attempts > 0 => RowPhase::Again,
+            Applied::No | Applied::OpenSince => RowPhase::Fresh,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::model::{LaneId, Moment, Uptime};
-use crate::quota::{KeptPace, Windows};
+use crate::quota::{SavedRate, Windows};
 use crate::store::ScopeKey;
 
 use super::event::{Effect, Event, StopReason, Waiting};
@@ -33,7 +33,7 @@ pub struct LaneView {
     pub in_flight: usize,
     /// Why no call leaves.
     pub waiting: Option<Waiting>,
-    pub learned: Option<KeptPace>,
+    pub learned: Option<SavedRate>,
 }
 
 impl Core {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::skip_rules::SkipRules;
+use crate::engine::send_rules::SkipRules;
 use crate::model::{Operation, Outcome};
 use crate::retry::RetrySettings;
 use crate::store::RunKey;
 
-use super::gate::GateSettings;
+use super::scope_gate::GateSettings;
 
 /// The comment sent with each call.
 #[derive(Clone, Debug)]

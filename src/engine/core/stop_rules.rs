@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::model::{Outcome, Uptime};
 
 use super::event::StopReason;
-use super::gate::WaitCause;
 use super::lane::Lane;
 use super::row::{LastResponse, Missed, ProperAnswers, Row, RowState};
+use super::scope_gate::WaitCause;
 
 /// This many identical refusals in a row stop the lane.
 const SAME_REFUSALS: u32 = 10;
@@ -22,7 +22,7 @@ const LONGEST_STEP: Duration = Duration::from_secs(60);
 
 /// What the service has answered so far.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct ServiceContact {
     pub(super) answers: ProperAnswers,
     pub(super) anything: bool,
     pub(super) first_call: Option<Uptime>,

@@ -6,16 +6,16 @@
 use std::time::Duration;
 
 use crate::model::{ActionStatus, MachineAction, MachineHistory, Moment, Outcome, RunId, Uptime};
-use crate::retry::{Fate, RetrySettings, SendVerdict, longest_backoff, wait_of, watch_pause};
+use crate::retry::{CallEffect, RetrySettings, SendVerdict, longest_backoff, wait_of, watch_pause};
 
-use super::event::CallToken;
+use super::event::CallTicket;
 use super::reasons;
 use super::row::{
     Applied, Checked, LastResponse, Missed, ProperAnswers, ReadFaults, Reread, RereadReason, Row,
     RowState,
 };
 use super::settings::CoreSettings;
-use crate::engine::skip_rules::Precheck;
+use crate::engine::send_rules::Precheck;
 
 /// A row fails after this many 404s although reads find its action. Parts of the service may briefly disagree, so the
 /// first 404 is retried.
@@ -30,11 +30,11 @@ pub(super) enum RowEvent {
     /// Loaded from the journal; names another run that is working on its action.
     Loaded(Option<RunId>),
     /// This call may send it.
-    Turn(CallToken),
+    Turn(CallTicket),
     /// The core now knows whether its type is denied.
     TypeDecided,
     /// This call reads its record.
-    Reading(CallToken),
+    Reading(CallTicket),
     /// Its call got no slot, did not leave, or brought no news of it.
     CallDropped,
     /// Another run has sent a cancel for its action and not settled it.
@@ -207,7 +207,7 @@ fn may_go(row: &Row, on: &Conditions<'_>) -> bool {
     may_go && on.is_armed
 }
 
-fn on_turn(row: &Row, call: CallToken, on: &Conditions<'_>) -> Next {
+fn on_turn(row: &Row, call: CallTicket, on: &Conditions<'_>) -> Next {
     if on.permission == Permission::InQuestion {
         Next::To(RowState::Held)
     } else if is_denied(row, on) {
@@ -255,10 +255,10 @@ fn on_answer(row: &mut Row, answer: SendVerdict, last: LastResponse, on: &Condit
             }
             accepted(row, on)
         }
-        SendVerdict::CalledFinal(record) => {
+        SendVerdict::AlreadyEnded(record) => {
             row.applied = Applied::Accepted;
             row.see(record);
-            reread_first(row, RereadReason::FinalAnswer, on.now.uptime, on)
+            reread_first(row, RereadReason::FinalCancelAnswer, on.now.uptime, on)
         }
         SendVerdict::NotFound => {
             let due = on.after(on.settings.retry.missing_again);
@@ -274,7 +274,7 @@ fn on_answer(row: &mut Row, answer: SendVerdict, last: LastResponse, on: &Condit
         }
         SendVerdict::Forbidden => refused(row, true),
         SendVerdict::Fault(fate, hint) => {
-            if fate == Fate::Unknown {
+            if fate == CallEffect::Unknown {
                 row.applied = Applied::Unknown;
             }
             row.faults.add(on.answers.cancels);
@@ -362,7 +362,7 @@ fn still_open(row: &mut Row, was: Reread, rejected: Option<String>, on: &Conditi
         RereadReason::Precheck { .. } if !on.is_armed => Next::Defer(Deferral::Planned),
         RereadReason::Precheck { .. } => READY,
         RereadReason::Verify { until, reads } => verify(row, until, reads, on),
-        RereadReason::FinalAnswer => accepted(row, on),
+        RereadReason::FinalCancelAnswer => accepted(row, on),
         RereadReason::NotFound => {
             row.found_after_404 += 1;
             if row.found_after_404 < FOUND_AFTER_404 {
@@ -447,7 +447,7 @@ fn unreadable(row: &mut Row, was: Reread, on: &Conditions<'_>) -> Next {
         RereadReason::NotFound => {
             Next::Done(Outcome::NotFound, reasons::of_unconfirmed(&row.last.text))
         }
-        RereadReason::FinalAnswer => match row.outcome_by_record(on.settings.operation) {
+        RereadReason::FinalCancelAnswer => match row.outcome_by_record(on.settings.operation) {
             Some(outcome) => by_record(row, outcome, on),
             None => stays_accepted(row, was.missed, on),
         },
@@ -642,11 +642,11 @@ mod tests {
 
     use super::super::row::{FaultCount, SeenOpen};
     use super::*;
-    use crate::engine::skip_rules::SkipRules;
+    use crate::engine::send_rules::SkipRules;
     use crate::model::{ActionId, ActionType, Operation, RowContext, Throttle};
     use crate::store::RunKey;
 
-    const CALL: CallToken = CallToken(1);
+    const CALL: CallTicket = CallTicket(1);
     const NOW: Uptime = Uptime::from_nanos(1_000_000_000_000);
     const VERIFY_FOR: Option<Duration> = Some(Duration::from_secs(120));
     const STATUSES: [&str; 6] = [
@@ -721,7 +721,7 @@ mod tests {
             },
             RereadReason::UnknownResult,
             RereadReason::FaultCheck,
-            RereadReason::FinalAnswer,
+            RereadReason::FinalCancelAnswer,
             RereadReason::NotFound,
             RereadReason::Refused { forbidden: false },
             RereadReason::Refused { forbidden: true },
@@ -751,12 +751,12 @@ mod tests {
             SendVerdict::NoAttempt,
             SendVerdict::SignInAgain,
             SendVerdict::Throttled(Throttle::default()),
-            SendVerdict::Fault(Fate::Unknown, None),
-            SendVerdict::Fault(Fate::NotApplied, None),
+            SendVerdict::Fault(CallEffect::Unknown, None),
+            SendVerdict::Fault(CallEffect::NotApplied, None),
         ];
         answers.extend(STATUSES.map(|status| match status {
             "Cancelled" => SendVerdict::Done(record(status)),
-            "Succeeded" | "TimeOut" => SendVerdict::CalledFinal(record(status)),
+            "Succeeded" | "TimeOut" => SendVerdict::AlreadyEnded(record(status)),
             _ => SendVerdict::Accepted(Some(record(status))),
         }));
         let answers = answers.into_iter();
@@ -833,7 +833,7 @@ mod tests {
     /// A cancel that never left has no result, and only accepted ones are watched.
     fn is_possible(row: &Row) -> bool {
         let is_watched =
-            row.state.is_verify() || row.state.reread() == Some(RereadReason::FinalAnswer);
+            row.state.is_verify() || row.state.reread() == Some(RereadReason::FinalCancelAnswer);
         let may_be_unsent = row.state.is_precheck() || row.state.reread().is_none();
         (row.attempts > 0 || (row.applied == Applied::No && may_be_unsent))
             && is_watched == (row.applied == Applied::Accepted)
@@ -1035,7 +1035,7 @@ mod tests {
         let rows = rows_to_release(RowState::Sending(CALL));
         let is_first = |row: &&Row| row.attempts == 1 && row.checked == Checked::At(NOW);
         let mut row = rows.iter().find(is_first).unwrap().clone();
-        let lost = SendVerdict::Fault(Fate::Unknown, None);
+        let lost = SendVerdict::Fault(CallEffect::Unknown, None);
         let next = transition(
             &mut row,
             RowEvent::Answered(lost, LastResponse::default()),

@@ -2,7 +2,7 @@
 
 use mde_cancel::api::{ReadClient, RootCerts};
 use mde_cancel::model::{CancelReply, ReadReply, ReplyKind, RetryAfter};
-use mde_cancel::retry::{Fate, SendVerdict, judge_cancel};
+use mde_cancel::retry::{CallEffect, SendVerdict, judge_cancel};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
@@ -23,7 +23,10 @@ async fn reply_to_endless(head: &str, then: Then) -> (CancelReply, RawServer) {
 
 /// Returns whether the cancel may or may not have been applied.
 fn is_doubtful(reply: &CancelReply) -> bool {
-    matches!(judge_cancel(reply), SendVerdict::Fault(Fate::Unknown, _))
+    matches!(
+        judge_cancel(reply),
+        SendVerdict::Fault(CallEffect::Unknown, _)
+    )
 }
 
 #[tokio::test]
@@ -35,11 +38,11 @@ async fn a_byte_now_and_then_does_not_keep_a_call_alive() {
         ("", "HTTP/1.1 ", None),
         ("HTTP/1.1 200 OK\r\n", "X-Y: z\r\n", None),
         ("HTTP/1.1 200 OK\r\nX: ", "y", None),
-        (success, " ", Some((200, ReplyKind::Garbled))),
+        (success, " ", Some((200, ReplyKind::InvalidBody))),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
             "1\r\n \r\n",
-            Some((200, ReplyKind::Garbled)),
+            Some((200, ReplyKind::InvalidBody)),
         ),
         (
             busy,
@@ -134,7 +137,7 @@ async fn a_body_in_an_encoding_that_nobody_asked_for_is_not_read_as_it_stands() 
     ] {
         let header = format!("Content-Encoding: {encoding}\r\n");
         let reply = reply_to(answer("200 OK", &header, body)).await;
-        assert_eq!(reply.kind, ReplyKind::Garbled, "{encoding}");
+        assert_eq!(reply.kind, ReplyKind::InvalidBody, "{encoding}");
     }
 }
 

@@ -106,7 +106,7 @@ async fn to_a_peer_that_cannot_be_trusted_no_byte_of_the_call_leaves() {
     ] {
         let server = Server::with(certificate, Then::Answers);
         let reply = server.reply(PATIENT).await;
-        let ReplyKind::NeverLeft(what) = &reply.kind else {
+        let ReplyKind::NotSent(what) = &reply.kind else {
             panic!("{certificate}: {reply:?}");
         };
         assert!(what.contains(why), "{certificate}: {what}");
@@ -118,7 +118,7 @@ async fn to_a_peer_that_cannot_be_trusted_no_byte_of_the_call_leaves() {
 async fn an_authority_that_nobody_named_is_not_trusted() {
     let server = Server::with("sound.pem", Then::Answers);
     let reply = cancel(open(&server.base, RootCerts::Public, PATIENT)).await;
-    assert!(matches!(reply.kind, ReplyKind::NeverLeft(_)), "{reply:?}");
+    assert!(matches!(reply.kind, ReplyKind::NotSent(_)), "{reply:?}");
 }
 
 #[tokio::test]
@@ -142,6 +142,6 @@ async fn a_body_that_ends_without_tls_saying_so_may_have_been_cut_and_is_not_bel
     let reply = server.reply(PATIENT).await;
     assert_eq!(
         (reply.kind, reply.http_status),
-        (ReplyKind::Garbled, Some(200))
+        (ReplyKind::InvalidBody, Some(200))
     );
 }

@@ -125,12 +125,12 @@ impl Machine {
     fn send(&mut self, store: &Store, scope: ScopeKey, windows: &Arc<Windows>) {
         for _ in 0..200 {
             match take(store, read_take(scope, windows, self.moment())) {
-                Taken::Go(call) => {
+                SlotAnswer::Go(call) => {
                     let latency = Duration::from_millis(self.dice.random_range(0..3_000));
                     self.under_way.push((self.now, self.now + latency, call));
                     return;
                 }
-                Taken::NotBefore(until) => {
+                SlotAnswer::NotBefore(until) => {
                     let wait = until.since(self.moment().uptime);
                     assert!(!wait.is_zero(), "asked again at once");
                     assert!(wait <= self.longest, "locked out for {wait:?}");
@@ -143,7 +143,7 @@ impl Machine {
                     let next = answer.map_or(until, |answer| answer.min(until));
                     self.pass(store, next);
                 }
-                Taken::CoolingDown(_) | Taken::InProgress(_) => panic!("nobody said so"),
+                SlotAnswer::CoolingDown(_) | SlotAnswer::InProgress(_) => panic!("nobody said so"),
             }
         }
         panic!("the call never leaves");

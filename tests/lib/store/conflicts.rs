@@ -47,7 +47,7 @@ fn load(store: &Store, run: RunKey) -> (Vec<u32>, Vec<u32>) {
     (numbers(free), numbers(taken))
 }
 
-fn send(store: &Store, key: ScopeKey, (run, row): (RunKey, u32)) -> Taken {
+fn send(store: &Store, key: ScopeKey, (run, row): (RunKey, u32)) -> SlotAnswer {
     take(store, cancel_take(key, (run, row, 1), at(10)))
 }
 
@@ -76,10 +76,13 @@ fn what_was_sent_is_the_senders_until_it_is_settled_whoever_was_confirmed_first(
     let sent = call(send(&right, key, (two, 1)));
     append(&left, one, 1, &[20]);
     assert_eq!(load(&left, one), (vec![1], Vec::new()));
-    assert_eq!(send(&left, key, (one, 1)), Taken::InProgress(new_run(2).id));
+    assert_eq!(
+        send(&left, key, (one, 1)),
+        SlotAnswer::InProgress(new_run(2).id)
+    );
     let rows = block_on(left.load_rows(one, LaneId(0), LoadFrom::After(RowNumber(0)), 1)).unwrap();
     assert_eq!(rows[0].attempts, 0, "nothing was journaled");
-    let reply = replied(sent, (two, 1, 1), Phase::Accepted);
+    let reply = replied(sent, (two, 1, 1), RowPhase::Accepted);
     block_on(right.write(vec![reply, settled(two, 1, Outcome::Failed)])).unwrap();
     call(send(&left, key, (one, 1)));
 }
@@ -164,7 +167,7 @@ fn a_run_that_is_taken_up_again_comes_last_and_keeps_what_it_had_sent() {
     let one = confirmed(&left, 1, &[10, 11, 12]);
     // Row 3 was sent, so its result is up to this run.
     let sent = call(send(&left, key, (one, 3)));
-    block_on(left.write(vec![replied(sent, (one, 3, 1), Phase::Unknown)])).unwrap();
+    block_on(left.write(vec![replied(sent, (one, 3, 1), RowPhase::Unknown)])).unwrap();
     drop(left);
     let two = confirmed(&right, 2, &[11, 12]);
     assert_eq!(load(&right, two), (vec![1, 2], Vec::new()));
@@ -180,7 +183,7 @@ fn a_run_that_is_taken_up_again_comes_last_and_keeps_what_it_had_sent() {
     assert_eq!(load(&left, one), (vec![1, 3], vec![2]));
     assert_eq!(
         send(&right, key, (two, 2)),
-        Taken::InProgress(new_run(1).id)
+        SlotAnswer::InProgress(new_run(1).id)
     );
 }
 
@@ -200,7 +203,7 @@ fn two_processes_that_send_the_same_ids_at_once_send_each_once() {
             threads.spawn(move || {
                 // One from the front, the other from the back.
                 let rows = (1..=300).map(|row| if nth == 0 { row } else { 301 - row });
-                rows.filter(|&row| matches!(send(store, key, (run, row)), Taken::Go(_)))
+                rows.filter(|&row| matches!(send(store, key, (run, row)), SlotAnswer::Go(_)))
                     .collect()
             })
         });
@@ -257,7 +260,7 @@ fn a_state_that_was_read_before_another_run_settled_the_action_is_forgotten_when
     let notes = (1..=3).map(|row| Record::Noted {
         run: one,
         row: RowNumber(row),
-        phase: Phase::Fresh,
+        phase: RowPhase::Fresh,
         record: None,
         status_before: None,
         checked_at: Some(at(8).wall),
@@ -265,7 +268,7 @@ fn a_state_that_was_read_before_another_run_settled_the_action_is_forgotten_when
     block_on(left.write(notes.collect())).unwrap();
     let two = confirmed(&right, 2, &[10, 11]);
     let sent = call(send(&right, key, (two, 1)));
-    let reply = replied(sent, (two, 1, 1), Phase::Accepted);
+    let reply = replied(sent, (two, 1, 1), RowPhase::Accepted);
     // The second was never sent, so what was read about it stays.
     let ends = [1, 2].map(|row| settled(two, row, Outcome::Cancelled));
     block_on(right.write([vec![reply], ends.to_vec()].concat())).unwrap();
@@ -353,6 +356,9 @@ fn runs_that_release_take_one_machine_for_one_thing_whichever_action_each_of_the
     let three = confirmed(&right, 3, &[10, 20]);
     assert_eq!(load(&right, three), (vec![1, 2], vec![]));
     call(send(&right, key, (two, 1)));
-    assert!(matches!(send(&left, key, (one, 1)), Taken::InProgress(_)));
+    assert!(matches!(
+        send(&left, key, (one, 1)),
+        SlotAnswer::InProgress(_)
+    ));
     call(send(&left, key, (one, 2)));
 }

@@ -36,12 +36,12 @@ impl Asker {
     fn ask(&mut self, key: ScopeKey, allowed: &Arc<Windows>) -> Option<CallId> {
         let now = self.next;
         let (next, call) = match take(&self.store, read_take(key, allowed, at(now))) {
-            Taken::Go(call) => {
+            SlotAnswer::Go(call) => {
                 self.sent.push(now);
                 (now + PACE, Some(call))
             }
-            Taken::InProgress(_) => panic!("only reads are made"),
-            Taken::NotBefore(until) | Taken::CoolingDown(until) => {
+            SlotAnswer::InProgress(_) => panic!("only reads are made"),
+            SlotAnswer::NotBefore(until) | SlotAnswer::CoolingDown(until) => {
                 // Rounded up to whole milliseconds.
                 (until.as_nanos().div_euclid(1_000_000) + 1, None)
             }

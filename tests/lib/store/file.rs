@@ -300,7 +300,7 @@ fn steps_before_the_fault(store: &Store) -> usize {
                 at(10),
             )))?);
             done += 1;
-            let reply = replied(sent, (run, row, 1), Phase::Accepted);
+            let reply = replied(sent, (run, row, 1), RowPhase::Accepted);
             block_on(store.write(vec![reply, settled(run, row, Outcome::Cancelled)]))?;
             done += 1;
         }

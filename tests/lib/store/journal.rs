@@ -75,7 +75,7 @@ fn rows_that_are_settled_when_read_never_reach_the_queue() {
         ..row(4)
     };
     let rows = vec![bad, row(2), twin, elsewhere];
-    let mark = InputMark {
+    let mark = InputProgress {
         rows_read: 4,
         position: Some("{\"offset\":99}".to_owned()),
         complete: true,
@@ -113,9 +113,9 @@ fn six_states(store: &Store) -> RunKey {
         let sent = call(take(store, cancel_take(key, (run, row, 1), at(10))));
         let phase = match row {
             2 => continue,
-            3 => Phase::Again,
-            4 => Phase::Unknown,
-            _ => Phase::Accepted,
+            3 => RowPhase::Again,
+            4 => RowPhase::Unknown,
+            _ => RowPhase::Accepted,
         };
         block_on(store.write(vec![replied(sent, (run, row, 1), phase)])).unwrap();
     }
@@ -191,7 +191,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
     let note = |millis| Record::Noted {
         run,
         row: RowNumber(1),
-        phase: Phase::Fresh,
+        phase: RowPhase::Fresh,
         record: Some(record.clone()),
         status_before: Some(ActionStatus::InProgress),
         checked_at: Some(at(millis).wall),
@@ -289,7 +289,7 @@ fn a_reply_and_a_last_word_leave_the_same_row_written_together_or_apart() {
             ..settlement(Outcome::AlreadyFinal)
         },
     };
-    let reply = |row: u32| replied(calls[row as usize - 1], (run, row, 1), Phase::Again);
+    let reply = |row: u32| replied(calls[row as usize - 1], (run, row, 1), RowPhase::Again);
     block_on(store.write(vec![reply(1), last(1)])).unwrap();
     block_on(store.write(vec![reply(2)])).unwrap();
     block_on(store.write(vec![last(2)])).unwrap();
@@ -346,10 +346,10 @@ fn records_sent_without_waiting_are_written_in_the_order_in_which_they_were_sent
     };
     let mut pending = Vec::new();
     for round in 0..200 {
-        pending.push(note(Phase::ALL[round % 5]));
+        pending.push(note(RowPhase::ALL[round % 5]));
     }
     // A take sees the phase of the note before it, and its withdrawal restores that phase.
-    pending.push(note(Phase::Unknown));
+    pending.push(note(RowPhase::Unknown));
     let taken = store.take(cancel_take(key, (run, 1, 1), at(1)));
     for answer in pending {
         block_on(answer).unwrap();
@@ -359,9 +359,9 @@ fn records_sent_without_waiting_are_written_in_the_order_in_which_they_were_sent
         block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 1)).unwrap()[0]
             .phase
     };
-    assert_eq!(phase(), Phase::Sent);
+    assert_eq!(phase(), RowPhase::Sent);
     block_on(store.write(vec![Record::Withdrawn { call: taken }])).unwrap();
-    assert_eq!(phase(), Phase::Unknown);
+    assert_eq!(phase(), RowPhase::Unknown);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use mde_cancel::quota::{Calls, KeptPace};
+use mde_cancel::quota::{Calls, SavedRate};
 
 use super::*;
 
@@ -20,17 +20,17 @@ fn slots_are_taken_until_the_window_is_full_and_come_back_one_hold_after_the_rep
         .map(|step| call(take(&store, read_take(key, &allowed, at(step)))))
         .collect();
     let full = take(&store, read_take(key, &allowed, at(10)));
-    assert_eq!(full, Taken::NotBefore(at(1011).uptime));
+    assert_eq!(full, SlotAnswer::NotBefore(at(1011).uptime));
     let ends = calls
         .iter()
         .zip([100, 200, 300])
         .map(|(&call, end)| ended(call, at(end)));
     block_on(store.write(ends.collect())).unwrap();
     let full = take(&store, read_take(key, &allowed, at(400)));
-    assert_eq!(full, Taken::NotBefore(at(1101).uptime));
+    assert_eq!(full, SlotAnswer::NotBefore(at(1101).uptime));
     call(take(&store, read_take(key, &allowed, at(1101))));
     let full = take(&store, read_take(key, &allowed, at(1101)));
-    assert_eq!(full, Taken::NotBefore(at(1201).uptime));
+    assert_eq!(full, SlotAnswer::NotBefore(at(1201).uptime));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_withdrawn_call_frees_its_slot_and_is_no_attempt() {
     let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 1);
     let one = windows(&["1/1h"]);
-    let wish = |number| Take {
+    let wish = |number| SlotRequest {
         windows: Arc::clone(&one),
         ..cancel_take(key, (run, 1, number), at(5))
     };
@@ -46,12 +46,12 @@ fn a_withdrawn_call_frees_its_slot_and_is_no_attempt() {
         || block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 10)).unwrap();
     let first = call(take(&store, wish(1)));
     let sent = load();
-    assert_eq!((sent[0].attempts, sent[0].phase), (1, Phase::Sent));
+    assert_eq!((sent[0].attempts, sent[0].phase), (1, RowPhase::Sent));
     assert_eq!(sent[0].comment_sent.as_deref(), Some("stop"));
-    assert!(matches!(take(&store, wish(2)), Taken::NotBefore(_)));
+    assert!(matches!(take(&store, wish(2)), SlotAnswer::NotBefore(_)));
     block_on(store.write(vec![Record::Withdrawn { call: first }])).unwrap();
     let struck = load();
-    assert_eq!((struck[0].attempts, struck[0].phase), (0, Phase::Fresh));
+    assert_eq!((struck[0].attempts, struck[0].phase), (0, RowPhase::Fresh));
     assert_eq!(
         (struck[0].first_sent_at, struck[0].comment_sent.as_ref()),
         (None, None)
@@ -66,13 +66,13 @@ fn an_attempt_withdrawn_later_leaves_the_earlier_ones() {
     let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 1);
     let first = call(take(&store, cancel_take(key, (run, 1, 1), at(5))));
-    block_on(store.write(vec![replied(first, (run, 1, 1), Phase::Unknown)])).unwrap();
+    block_on(store.write(vec![replied(first, (run, 1, 1), RowPhase::Unknown)])).unwrap();
     let second = call(take(&store, cancel_take(key, (run, 1, 2), at(50))));
     block_on(store.write(vec![Record::Withdrawn { call: second }])).unwrap();
     let row = block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(0)), 10))
         .unwrap()
         .remove(0);
-    assert_eq!((row.attempts, row.phase), (1, Phase::Unknown));
+    assert_eq!((row.attempts, row.phase), (1, RowPhase::Unknown));
     assert_eq!(row.first_sent_at, Some(at(5).wall));
 }
 
@@ -81,15 +81,15 @@ fn a_refused_take_writes_nothing() {
     let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 2);
     let one = windows(&["1/1h"]);
-    let wish = |row| Take {
+    let wish = |row| SlotRequest {
         windows: Arc::clone(&one),
         ..cancel_take(key, (run, row, 1), at(5))
     };
     call(take(&store, wish(1)));
-    assert!(matches!(take(&store, wish(2)), Taken::NotBefore(_)));
+    assert!(matches!(take(&store, wish(2)), SlotAnswer::NotBefore(_)));
     let rows =
         block_on(store.load_rows(run, LaneId(0), LoadFrom::After(RowNumber(1)), 10)).unwrap();
-    assert_eq!((rows[0].attempts, rows[0].phase), (0, Phase::Fresh));
+    assert_eq!((rows[0].attempts, rows[0].phase), (0, RowPhase::Fresh));
     assert_eq!(used(&store, key, &one, at(6)), 1);
 }
 
@@ -113,7 +113,7 @@ fn two_processes_on_one_folder_never_take_more_than_the_window_holds() {
                 threads.spawn(move || {
                     (0..40)
                         .map(|step| take(store, read_take(key, allowed, at(step))))
-                        .filter(|taken| matches!(taken, Taken::Go(_)))
+                        .filter(|taken| matches!(taken, SlotAnswer::Go(_)))
                         .count()
                 })
             })
@@ -139,14 +139,14 @@ fn the_calls_of_a_dead_process_end_now_and_a_grace_when_somebody_opens_the_folde
         .after(seconds(120))
         .after(Duration::from_millis(1001));
     let full = take(&store, read_take(key, &one, at(5_000)));
-    assert_eq!(full, Taken::NotBefore(free));
+    assert_eq!(full, SlotAnswer::NotBefore(free));
     let again = take(&store, read_take(key, &one, at(60_000)));
-    assert_eq!(again, Taken::NotBefore(free));
+    assert_eq!(again, SlotAnswer::NotBefore(free));
 }
 
 /// If another process was active a moment ago, the next request may be a little later.
-fn assert_about(taken: Taken, free: Uptime) {
-    let Taken::NotBefore(until) = taken else {
+fn assert_about(taken: SlotAnswer, free: Uptime) {
+    let SlotAnswer::NotBefore(until) = taken else {
         panic!("{taken:?}");
     };
     assert!(until >= free && until.since(free) <= Duration::from_millis(20));
@@ -169,7 +169,7 @@ fn a_waiting_process_ends_the_calls_of_one_that_dies_beside_it() {
     assert_about(wish(2_500), at(2_500).uptime.after(hold));
     let free = at(3_000).uptime.after(seconds(120)).after(hold);
     assert_about(wish(3_000), free);
-    assert_eq!(wish(9_000), Taken::NotBefore(free));
+    assert_eq!(wish(9_000), SlotAnswer::NotBefore(free));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_live_process_keeps_its_calls_in_flight_however_long_it_is_silent() {
     let full = take(&store, read_take(key, &one, late));
     assert_eq!(
         full,
-        Taken::NotBefore(late.uptime.after(Duration::from_millis(1001)))
+        SlotAnswer::NotBefore(late.uptime.after(Duration::from_millis(1001)))
     );
     block_on(silent.write(vec![ended(held, late)])).unwrap();
     call(take(&store, read_take(key, &one, at(3_601_001))));
@@ -210,7 +210,7 @@ fn calls_of_another_boot_count_by_wall_clock() {
         .after(Duration::from_millis(3_603_600))
         .before(seconds(1_200));
     let full = take(&store, read_take(key, &one, now));
-    assert_eq!(full, Taken::NotBefore(free));
+    assert_eq!(full, SlotAnswer::NotBefore(free));
 }
 
 #[test]
@@ -229,8 +229,14 @@ fn a_stamp_from_the_future_is_rewritten_to_now_once() {
         let store = Store::open(dir.path(), process("next boot"), now).unwrap();
         take(&store, read_take(key, &one, now))
     };
-    assert_eq!(ask(1_000), Taken::NotBefore(at(1_000).uptime.after(hold)));
-    assert_eq!(ask(30_000), Taken::NotBefore(at(1_000).uptime.after(hold)));
+    assert_eq!(
+        ask(1_000),
+        SlotAnswer::NotBefore(at(1_000).uptime.after(hold))
+    );
+    assert_eq!(
+        ask(30_000),
+        SlotAnswer::NotBefore(at(1_000).uptime.after(hold))
+    );
     call(ask(61_060));
 }
 
@@ -248,7 +254,7 @@ fn a_cooldown_only_moves_later_and_outlives_the_process_and_the_boot() {
     };
     block_on(store.write(vec![cool(50_000)])).unwrap();
     block_on(store.write(vec![cool(20_000)])).unwrap();
-    let refused = Taken::CoolingDown(at(50_000).uptime);
+    let refused = SlotAnswer::CoolingDown(at(50_000).uptime);
     assert_eq!(take(&store, read_take(key, &free, at(100))), refused);
     let other = open(dir.path());
     assert_eq!(take(&other, read_take(key, &free, at(100))), refused);
@@ -327,7 +333,7 @@ fn a_learned_pace_is_kept_for_a_day_until_it_is_lifted() {
     const HOUR: i64 = 3_600_000;
     let (dir, store, key) = opened_with_scope();
     let name = block_on(store.scopes()).unwrap().remove(0).1;
-    let pace = KeptPace {
+    let pace = SavedRate {
         window: "100/1m".parse().unwrap(),
         share: 712,
         patience: 8,
@@ -416,7 +422,7 @@ fn a_slot_of_which_nobody_hears_is_given_back_and_its_attempt_is_undone() {
     let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 2);
     let minute = windows(&["3/1m"]);
-    let wish = |row| Take {
+    let wish = |row| SlotRequest {
         windows: Arc::clone(&minute),
         ..cancel_take(key, (run, row, 1), at(10))
     };

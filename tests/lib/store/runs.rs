@@ -1,6 +1,6 @@
 //! Whole runs: who holds one, and how it is found, resumed and removed.
 
-use mde_cancel::store::{LaneCount, Reader, RunState, Standing};
+use mde_cancel::store::{LaneCount, Reader, RunState, RunStatus};
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn runs(dir: &Path) -> Vec<mde_cancel::store::RunRecord> {
     Reader::open(dir).unwrap().runs().unwrap()
 }
 
-fn standing(dir: &Path) -> Standing {
+fn standing(dir: &Path) -> RunStatus {
     runs(dir)[0].standing()
 }
 
@@ -94,7 +94,7 @@ fn a_hold_of_nothing_is_an_answer_and_no_fault() {
 fn the_run_of_a_dead_process_is_taken_over_by_one_and_the_next_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let run = crashed(dir.path());
-    assert_eq!(standing(dir.path()), Standing::Crashed);
+    assert_eq!(standing(dir.path()), RunStatus::Crashed);
     let stores = [open(dir.path()), open(dir.path())];
     let asked = [0, 1].map(|nth: usize| stores[nth].hold_run(run, at(50).wall));
     let answers = asked.map(block_on);
@@ -102,7 +102,7 @@ fn the_run_of_a_dead_process_is_taken_over_by_one_and_the_next_is_refused() {
     assert_eq!(won, 1);
     let winner = usize::from(answers[1].is_ok());
     block_on(stores[winner].reopen_run(run, at(60).wall)).unwrap();
-    assert_eq!(standing(dir.path()), Standing::Running);
+    assert_eq!(standing(dir.path()), RunStatus::Running);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_run_that_has_finished_meanwhile_is_not_taken_up() {
     let second = open(dir.path());
     block_on(second.reopen_run(run, at(50).wall)).unwrap();
     let found = runs(dir.path()).remove(0);
-    assert_eq!(found.standing(), Standing::Finished);
+    assert_eq!(found.standing(), RunStatus::Finished);
     assert_eq!(
         (found.exit_code, found.ended_at),
         (Some(4), Some(at(40).wall))
@@ -126,29 +126,29 @@ fn a_run_that_has_finished_meanwhile_is_not_taken_up() {
 fn the_list_tells_running_stopped_crashed_and_finished_apart() {
     let (dir, store) = opened();
     let run = run_of(&store, 1);
-    assert_eq!(standing(dir.path()), Standing::Running);
+    assert_eq!(standing(dir.path()), RunStatus::Running);
     block_on(store.write(vec![ended_as(run, RunState::Stopped, 40)])).unwrap();
-    assert_eq!(standing(dir.path()), Standing::Stopped);
+    assert_eq!(standing(dir.path()), RunStatus::Stopped);
     drop(store);
-    assert_eq!(standing(dir.path()), Standing::Stopped);
+    assert_eq!(standing(dir.path()), RunStatus::Stopped);
 
     let store = open(dir.path());
     block_on(store.reopen_run(run, at(50).wall)).unwrap();
     let again = runs(dir.path()).remove(0);
-    assert_eq!(again.standing(), Standing::Running);
+    assert_eq!(again.standing(), RunStatus::Running);
     assert_eq!(
         (again.exit_code, again.reason, again.ended_at),
         (None, None, None)
     );
     block_on(store.write(vec![ended_as(run, RunState::Finished, 60)])).unwrap();
-    assert_eq!(standing(dir.path()), Standing::Finished);
+    assert_eq!(standing(dir.path()), RunStatus::Finished);
 }
 
 #[test]
 fn a_process_that_closes_its_store_in_mid_run_leaves_a_crashed_run_and_no_hold() {
     let dir = tempfile::tempdir().unwrap();
     run_of(&open(dir.path()), 1);
-    assert_eq!(standing(dir.path()), Standing::Crashed);
+    assert_eq!(standing(dir.path()), RunStatus::Crashed);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn the_counts_of_a_run_are_of_what_is_settled_and_nothing_else() {
     let counts = |run| store.reader().unwrap().lane_counts(run).unwrap();
     for (row, number) in [(1, 1), (1, 2), (2, 1)] {
         let sent = call(take(&store, cancel_take(key, (run, row, number), at(10))));
-        let reply = replied(sent, (run, row, number), Phase::Accepted);
+        let reply = replied(sent, (run, row, number), RowPhase::Accepted);
         block_on(store.write(vec![reply])).unwrap();
     }
     block_on(store.write(vec![settled(run, 1, Outcome::Cancelled)])).unwrap();
@@ -201,7 +201,7 @@ fn the_known_ids_are_those_that_make_a_later_equal_one_a_duplicate() {
     let note = Record::Noted {
         run,
         row: RowNumber(6),
-        phase: Phase::Fresh,
+        phase: RowPhase::Fresh,
         record: None,
         status_before: None,
         checked_at: Some(at(8).wall),
@@ -225,12 +225,12 @@ fn a_removed_run_leaves_nothing_but_its_calls() {
     let (dir, store, key) = opened_with_scope();
     let one = windows(&["1/1h"]);
     let run = run_of(&store, 2);
-    let wish = Take {
+    let wish = SlotRequest {
         windows: Arc::clone(&one),
         ..cancel_take(key, (run, 1, 1), at(5))
     };
     let sent = call(take(&store, wish));
-    block_on(store.write(vec![replied(sent, (run, 1, 1), Phase::Again)])).unwrap();
+    block_on(store.write(vec![replied(sent, (run, 1, 1), RowPhase::Again)])).unwrap();
     let refused = block_on(store.remove_run(run)).unwrap_err();
     assert!(matches!(refused, StoreError::RunHeld { .. }), "{refused}");
     drop(store);
@@ -246,7 +246,7 @@ fn a_removed_run_leaves_nothing_but_its_calls() {
         assert_eq!(left, 0, "{table}");
     }
     let full = take(&store, read_take(key, &one, at(9)));
-    assert!(matches!(full, Taken::NotBefore(_)), "{full:?}");
+    assert!(matches!(full, SlotAnswer::NotBefore(_)), "{full:?}");
     // Its key is never reused, but its input's name can be.
     assert_ne!(run_of(&store, 1), run);
 }

@@ -171,7 +171,7 @@ impl VirtualLoop {
             return Err(Uptime::MAX);
         }
         match decide(self.now, &self.windows, &self.calls) {
-            Decision::Take => self.pacer.check(self.now),
+            Decision::SlotRequest => self.pacer.check(self.now),
             Decision::NotBefore(until) => Err(until),
         }
     }

@@ -15,7 +15,7 @@ use mde_cancel::api::{
     Connection, Proxies, ReadClient, RootCerts, Scheme, SendClient, WebSettings, web_client,
 };
 use mde_cancel::auth::{
-    Credential, EntraSignIn, Grant, LoginClient, SecretOrigin, SignInMethod, StaticToken,
+    Credential, EntraSignIn, GrantType, LoginClient, SecretOrigin, SignInMethod, StaticToken,
     TokenSource,
 };
 use mde_cancel::clock::{Clock, SystemClock};
@@ -23,8 +23,8 @@ use mde_cancel::engine::core::{
     CommentRule, Core, CoreSettings, GateSettings, LaneSettings, RunEvent, StopReason,
 };
 use mde_cancel::engine::{
-    Beyond, EngineError, Intake, LaneHandles, Observer, Planner, Precheck, RunEnd, RunParts,
-    RunView, SkipRules, execute, recall,
+    EngineError, InputCut, LaneClients, Observer, Planner, Precheck, RemainingInput, RunEnd,
+    RunParts, RunView, SkipRules, execute, recall,
 };
 use mde_cancel::input::{Input, InputCheckpoint, InputSettings, open};
 use mde_cancel::model::{Destination, LaneId, Moment, Operation, Outcome, ReportRow, Scope};
@@ -32,7 +32,7 @@ use mde_cancel::quota::Windows;
 use mde_cancel::retry::RetrySettings;
 use mde_cancel::sandbox::{CallKind, Faults, MockAction, Sandbox, SandboxSettings, Status};
 use mde_cancel::store::{
-    InputMark, Process, Reader, RunKey, ScopeKey, Store, StoreError, StoreOptions, state_file,
+    InputProgress, Process, Reader, RunKey, ScopeKey, Store, StoreError, StoreOptions, state_file,
 };
 use secrecy::SecretString;
 use tokio::sync::mpsc;
@@ -264,7 +264,7 @@ impl Scenario {
         store: &Store,
         clock: Arc<dyn Clock>,
         folder: &Path,
-        handles: LaneHandles,
+        handles: LaneClients,
     ) -> Result<RunParts, EngineError> {
         let reader = store.reader()?;
         let wall = clock.now().wall;
@@ -272,7 +272,7 @@ impl Scenario {
         let (run, planner, mark) = match reader.runs()?.pop() {
             None => {
                 let run = store.create_run(new_run(1, wall)).await?;
-                (run, planner, InputMark::default())
+                (run, planner, InputProgress::default())
             }
             Some(past) => {
                 store.reopen_run(past.key, wall).await?;
@@ -296,9 +296,9 @@ impl Scenario {
         })
     }
 
-    fn intake(&self, folder: &Path, mark: &InputMark) -> Intake {
+    fn intake(&self, folder: &Path, mark: &InputProgress) -> RemainingInput {
         if mark.complete {
-            return Intake::Nothing;
+            return RemainingInput::Nothing;
         }
         let path = folder.join("ids.csv");
         std::fs::write(&path, format!("id,type\n{}", self.ids.join("\n"))).unwrap();
@@ -314,9 +314,9 @@ impl Scenario {
         } else {
             assert_eq!(mark.rows_read, 0, "read, and no place noted");
         }
-        Intake::Read {
+        RemainingInput::Read {
             inputs,
-            beyond: Beyond::Nothing,
+            beyond: InputCut::Nothing,
         }
     }
 
@@ -489,8 +489,8 @@ pub(crate) fn any_token() -> Credential {
     Credential::new(TokenSource::Ready(token), None)
 }
 
-fn handles(connection: Connection, credential: Credential) -> LaneHandles {
-    LaneHandles::new(
+fn handles(connection: Connection, credential: Credential) -> LaneClients {
+    LaneClients::new(
         SendClient::new(connection.clone()),
         ReadClient::new(connection),
         credential,
@@ -508,7 +508,7 @@ fn signing_in_at(login: &str) -> Credential {
     let method = SignInMethod::App {
         tenant: "11111111-2222-3333-4444-555555555555".to_owned(),
         client: "99999999-2222-3333-4444-555555555555".to_owned(),
-        grant: Grant::ClientSecret(SecretOrigin::Value(
+        grant: GrantType::ClientSecret(SecretOrigin::Value(
             SecretString::from("any"),
             "the test".to_owned(),
         )),

@@ -126,7 +126,7 @@ pub(crate) enum Fault {
     /// The connection ends without an answer.
     Reset(bool),
     /// 200 with half a record; the work is done.
-    Garbled,
+    InvalidBody,
     /// A captive portal.
     Redirected,
     /// 429 although the quota has room.
@@ -378,19 +378,19 @@ impl Fault {
             Self::Unavailable => (ReplyKind::NotApplied(None), Some(503)),
             Self::ServerError(_) => (ReplyKind::ServerFault(None), Some(500)),
             Self::Reset(_) => (ReplyKind::Broken("reset".to_owned()), None),
-            Self::Garbled => (ReplyKind::Garbled, Some(200)),
+            Self::InvalidBody => (ReplyKind::InvalidBody, Some(200)),
             Self::Redirected => (ReplyKind::Redirected, Some(302)),
             Self::Throttled(wait) => return throttled(wait),
             Self::Unauthorized => (ReplyKind::Unauthorized, Some(401)),
             Self::Silent(_) => (ReplyKind::TimedOut, None),
-            Self::NoName => (ReplyKind::NeverLeft("no such host".to_owned()), None),
+            Self::NoName => (ReplyKind::NotSent("no such host".to_owned()), None),
         };
         reply(kind, status)
     }
 
     fn is_worked_on(self) -> bool {
         match self {
-            Self::Garbled => true,
+            Self::InvalidBody => true,
             Self::ServerError(done) | Self::Reset(done) | Self::Silent(done) => done,
             _ => false,
         }

@@ -12,7 +12,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum CallEffect {
     /// Its reply is read one latency after sending.
     Answered,
     /// No byte leaves; known one latency after sending.
@@ -28,7 +28,7 @@ pub(crate) struct Planned {
     latency: Duration,
     /// When it lands, from sending (0) to the last possible moment (255).
     lands: u8,
-    fate: Fate,
+    fate: CallEffect,
 }
 
 #[derive(Clone, Debug)]
@@ -96,17 +96,17 @@ impl Story {
 impl Planned {
     fn journey(&self, waited_from: Duration, sent: Duration) -> Journey {
         let grace = match self.fate {
-            Fate::GivenUp(grace) => grace,
-            Fate::Answered | Fate::Withdrawn => Duration::ZERO,
+            CallEffect::GivenUp(grace) => grace,
+            CallEffect::Answered | CallEffect::Withdrawn => Duration::ZERO,
         };
         let span = self.latency + grace;
         Journey {
             waited_from,
             sent,
-            landed: (self.fate != Fate::Withdrawn)
+            landed: (self.fate != CallEffect::Withdrawn)
                 .then(|| sent + span * u32::from(self.lands) / 255),
             ended: sent + span,
-            withdrawn: self.fate == Fate::Withdrawn,
+            withdrawn: self.fate == CallEffect::Withdrawn,
         }
     }
 }
@@ -127,9 +127,9 @@ impl Stage {
             }
             self.in_flight.pop();
             match planned[number].fate {
-                Fate::Answered => self.calls.end(uptime(at)),
-                Fate::Withdrawn => self.calls.withdraw(),
-                Fate::GivenUp(grace) => self.calls.end(uptime(at + grace)),
+                CallEffect::Answered => self.calls.end(uptime(at)),
+                CallEffect::Withdrawn => self.calls.withdraw(),
+                CallEffect::GivenUp(grace) => self.calls.end(uptime(at + grace)),
             }
         }
         let now = uptime(self.now);
@@ -155,7 +155,7 @@ impl Stage {
         assert!(until > now);
         let mut luckiest = self.calls.clone();
         (0..self.calls.in_flight()).for_each(|_| luckiest.end(now));
-        assert_eq!(decide(until, windows, &luckiest), Decision::Take);
+        assert_eq!(decide(until, windows, &luckiest), Decision::SlotRequest);
         let just_before = until.before(Duration::from_nanos(1));
         assert_eq!(
             decide(just_before, windows, &luckiest),
@@ -194,9 +194,9 @@ pub(crate) fn any_pace() -> impl Strategy<Value = Option<Pace>> {
 
 pub(crate) fn any_story() -> impl Strategy<Value = Story> {
     let fate = prop_oneof![
-        6 => Just(Fate::Answered),
-        1 => Just(Fate::Withdrawn),
-        1 => any_span(5000).prop_map(Fate::GivenUp),
+        6 => Just(CallEffect::Answered),
+        1 => Just(CallEffect::Withdrawn),
+        1 => any_span(5000).prop_map(CallEffect::GivenUp),
     ];
     let gap = prop_oneof![4 => Just(Duration::ZERO), 1 => any_span(1500)];
     let latency = prop_oneof![3 => any_span(200), 1 => any_span(3000)];

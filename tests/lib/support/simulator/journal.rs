@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use mde_cancel::model::{LaneId, Outcome, RowContext, RowNumber, Settlement, Uptime};
 use mde_cancel::quota::{Calls, Decision, decide};
 use mde_cancel::store::{
-    AttemptReply, CallId, LoadFrom, Phase, Purpose, QueuedRow, Record, ScopeKey, Take, Taken,
+    AttemptReply, CallId, LoadFrom, QueuedRow, Record, RowPhase, ScopeKey, SlotAnswer, SlotPurpose,
+    SlotRequest,
 };
 
 use super::id_of;
@@ -29,7 +30,7 @@ pub(super) struct Kept {
     pub(super) lane: LaneId,
     pub(super) outcome: Option<Outcome>,
     /// The phase before the attempt in flight.
-    before: Phase,
+    before: RowPhase,
 }
 
 enum Call {
@@ -56,7 +57,7 @@ impl Journal {
             row: QueuedRow::fresh(number, id_of(number), context),
             lane,
             outcome: None,
-            before: Phase::Fresh,
+            before: RowPhase::Fresh,
         };
         let before = self.rows.insert(number, kept);
         assert!(before.is_none(), "row {number} was read twice");
@@ -117,19 +118,19 @@ impl Journal {
         matches!(self.calls[place(call)], Call::InFlight { .. })
     }
 
-    pub(super) fn take(&mut self, take: &Take) -> Taken {
+    pub(super) fn take(&mut self, take: &SlotRequest) -> SlotAnswer {
         let now = take.now.uptime;
         if let Some(until) = self.cooldown(take.scope).filter(|until| *until > now) {
-            return Taken::CoolingDown(until);
+            return SlotAnswer::CoolingDown(until);
         }
         let calls = self.ledger.entry(take.scope).or_default();
         calls.prune(now, self.longest_hold);
         if let Decision::NotBefore(until) = decide(now, &take.windows, calls) {
-            return Taken::NotBefore(until);
+            return SlotAnswer::NotBefore(until);
         }
         calls.send();
         let attempt = match &take.purpose {
-            Purpose::Send {
+            SlotPurpose::Send {
                 row,
                 number,
                 comment,
@@ -138,13 +139,13 @@ impl Journal {
                 self.begin_attempt(*row, *number, comment, take.now.wall);
                 Some(*row)
             }
-            Purpose::Read => None,
+            SlotPurpose::Read => None,
         };
         self.calls.push(Call::InFlight {
             scope: take.scope,
             attempt,
         });
-        Taken::Go(CallId(i64::try_from(self.calls.len()).unwrap() - 1))
+        SlotAnswer::Go(CallId(i64::try_from(self.calls.len()).unwrap() - 1))
     }
 
     fn begin_attempt(&mut self, row: RowNumber, number: u32, comment: &str, wall: Timestamp) {
@@ -155,7 +156,7 @@ impl Journal {
             kept.row.attempts, number,
             "row {row} counts its attempts otherwise"
         );
-        kept.row.phase = Phase::Sent;
+        kept.row.phase = RowPhase::Sent;
         kept.row.first_sent_at.get_or_insert(wall);
         kept.row.comment_sent = Some(comment.to_owned());
     }
@@ -216,7 +217,7 @@ impl Journal {
                 let kept = self.open_row(*row);
                 kept.outcome = Some(settlement.outcome);
                 assert!(
-                    settlement.outcome != Outcome::Failed || kept.row.phase != Phase::Unknown,
+                    settlement.outcome != Outcome::Failed || kept.row.phase != RowPhase::Unknown,
                     "row {row} failed although what became of a cancel is unknown"
                 );
                 return Some((*row, settlement));

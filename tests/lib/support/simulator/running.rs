@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use mde_cancel::engine::core::{CallToken, Core, Effect, Event, ReadQuery, StopReason};
+use mde_cancel::engine::core::{CallTicket, Core, Effect, Event, ReadQuery, StopReason};
 use mde_cancel::model::{
     ActionType, CancelReply, LaneId, Moment, Operation, ReadReply, ReplyKind, Request, RowContext,
     RowNumber, Uptime,
 };
-use mde_cancel::store::{CallId, LoadFrom, Phase, Purpose, Record, Take, Taken};
+use mde_cancel::store::{CallId, LoadFrom, Record, RowPhase, SlotAnswer, SlotPurpose, SlotRequest};
 
 use super::journal::Journal;
 use super::machines::{WAVE, machine_of, row_of_machine};
@@ -56,7 +56,7 @@ pub(super) struct Running {
 /// State that dies with a process.
 struct Process {
     core: Core,
-    granted: BTreeMap<CallToken, CallId>,
+    granted: BTreeMap<CallTicket, CallId>,
     is_stopping: bool,
     /// Effects run, and writes done.
     effects: u32,
@@ -76,7 +76,7 @@ enum Happening {
     Token(LaneId, Option<Duration>),
     /// The journal's writer reaches these records.
     Write(Vec<Record>),
-    Take(LaneId, CallToken, Box<Take>),
+    SlotRequest(LaneId, CallTicket, Box<SlotRequest>),
     Load(LaneId, LoadFrom, usize),
     /// The journal gets more rows of the input.
     Append,
@@ -230,7 +230,7 @@ impl Running {
     fn bury(&mut self) {
         let answered = std::mem::take(&mut self.process.answered).into_iter();
         let lost: Vec<_> = answered
-            .filter(|row| self.journal.rows[row].row.phase == Phase::Sent)
+            .filter(|row| self.journal.rows[row].row.phase == RowPhase::Sent)
             .collect();
         assert!(
             lost.len() <= self.sim.concurrency * usize::from(self.sim.lanes),
@@ -317,11 +317,11 @@ impl Running {
                 let at = self.now + LOOKUP + (self.sim.journal_pause)();
                 self.later(at, Happening::Load(lane, from, limit));
             }
-            Effect::Take {
+            Effect::SlotRequest {
                 lane,
                 call_token,
                 take,
-            } => self.ask(Happening::Take(lane, call_token, Box::new(take))),
+            } => self.ask(Happening::SlotRequest(lane, call_token, Box::new(take))),
             Effect::Write { records, .. } => self.ask(Happening::Write(records)),
             Effect::Post {
                 lane,
@@ -435,7 +435,7 @@ impl Running {
     }
 
     /// Asserts that a call may leave: its slot is on disk, and the run isn't stopping.
-    fn assert_granted(&mut self, token: CallToken) {
+    fn assert_granted(&mut self, token: CallTicket) {
         let Some(call) = self.process.granted.remove(&token) else {
             panic!("{token:?} leaves, and no slot was taken for it");
         };
@@ -463,13 +463,13 @@ impl Running {
                 }
                 self.step(Event::TokenReady { lane, expires_at });
             }
-            Happening::Take(lane, call_token, take) => {
+            Happening::SlotRequest(lane, call_token, take) => {
                 self.process.effects += 1;
                 let taken = self.take(&take);
-                if let Taken::Go(call) = taken {
+                if let SlotAnswer::Go(call) = taken {
                     self.process.granted.insert(call_token, call);
                 }
-                self.step(Event::Taken {
+                self.step(Event::SlotAnswer {
                     lane,
                     call_token,
                     taken,
@@ -501,11 +501,11 @@ impl Running {
         }
     }
 
-    fn take(&mut self, take: &Take) -> Taken {
-        if let Purpose::Send { row, number: 1, .. } = take.purpose
+    fn take(&mut self, take: &SlotRequest) -> SlotAnswer {
+        if let SlotPurpose::Send { row, number: 1, .. } = take.purpose
             && let Some(other) = (self.sim.sent_elsewhere)(row, self.now)
         {
-            return Taken::InProgress(other);
+            return SlotAnswer::InProgress(other);
         }
         self.journal.take(take)
     }
@@ -577,7 +577,7 @@ impl Running {
     fn arrive(&mut self, call: &Call) {
         let now = self.now;
         // Not used if nobody waits.
-        let token = call.token.unwrap_or(CallToken(0));
+        let token = call.token.unwrap_or(CallTicket(0));
         let event = if is_send(call.destination) {
             self.history.arrivals.push(now);
             self.history.faulted += usize::from(call.fault.is_some());
@@ -610,7 +610,7 @@ impl Process {
     }
 }
 
-fn replied(call: &Call, call_token: CallToken, reply: CancelReply) -> Event {
+fn replied(call: &Call, call_token: CallTicket, reply: CancelReply) -> Event {
     Event::Replied {
         lane: call.lane,
         call_token,
@@ -618,7 +618,7 @@ fn replied(call: &Call, call_token: CallToken, reply: CancelReply) -> Event {
     }
 }
 
-fn read(call: &Call, call_token: CallToken, reply: ReadReply) -> Event {
+fn read(call: &Call, call_token: CallTicket, reply: ReadReply) -> Event {
     Event::Read {
         lane: call.lane,
         call_token,

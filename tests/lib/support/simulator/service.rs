@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mde_cancel::engine::core::CallToken;
+use mde_cancel::engine::core::CallTicket;
 use mde_cancel::model::{
     ActionId, ActionStatus, CancelReply, Destination, LaneId, MachineAction, Operation, Outcome,
     ReadReply, ReplyKind, RetryAfter, RowNumber,
@@ -18,7 +18,7 @@ use super::{Fault, Simulation, id_of, reply, throttled, wall_at};
 /// A call on the wire.
 pub(super) struct Call {
     /// Identifies the waiting caller; `None` once its process is dead.
-    pub(super) token: Option<CallToken>,
+    pub(super) token: Option<CallTicket>,
     pub(super) lane: LaneId,
     pub(super) destination: Destination,
     /// The row of a cancel or a release, or the rows of a read.
@@ -36,7 +36,7 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(
         lane: LaneId,
-        token: CallToken,
+        token: CallTicket,
         destination: Destination,
         rows: Vec<RowNumber>,
     ) -> Self {
@@ -81,7 +81,7 @@ impl Service {
 
     /// Counts a call with this exact answer, unless the answer means that no byte arrived.
     fn count<T>(&mut self, sim: &Simulation, call: &Call, now: Duration, answer: &ReplyKind<T>) {
-        let has_arrived = !matches!(answer, ReplyKind::NeverLeft(_) | ReplyKind::NoSuchHost(_));
+        let has_arrived = !matches!(answer, ReplyKind::NotSent(_) | ReplyKind::NoSuchHost(_));
         if has_arrived {
             self.admits(sim, call, now);
         }

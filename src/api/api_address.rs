@@ -10,8 +10,8 @@ use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Client, RequestBuilder};
 use url::{Host, Url};
 
+use super::http_client::{ApiError, RootCerts, Scheme, WebSettings, web_client};
 use super::send::{SendError, fault};
-use super::web_client::{ApiError, RootCerts, Scheme, WebSettings, web_client};
 
 /// A client for one API address. Clones are cheap and share their connections.
 #[derive(Clone)]
@@ -115,7 +115,7 @@ fn check_address(base: &Url, trust: &RootCerts) -> Result<(), ApiError> {
         || base.query().is_some()
         || base.fragment().is_some();
     if has_surplus {
-        return Err(ApiError::Surplus { host });
+        return Err(ApiError::InvalidBaseUrl { host });
     }
     match (scheme, trust) {
         ("http", _) if !is_loopback => Err(ApiError::PlainHttp { host }),
@@ -151,7 +151,7 @@ fn encode_query(query: &[(&str, &str)]) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::web_client::Proxies;
+    use super::super::http_client::Proxies;
     use super::*;
 
     fn open(base: &str, trust: RootCerts) -> Result<Connection, ApiError> {
@@ -192,12 +192,12 @@ mod tests {
     #[test]
     fn other_addresses_are_refused_without_showing_what_they_hold() {
         let error = open("https://me:pass-word@api.example/", RootCerts::Public).unwrap_err();
-        assert!(matches!(error, ApiError::Surplus { .. }));
+        assert!(matches!(error, ApiError::InvalidBaseUrl { .. }));
         assert!(!format!("{error} {error:?}").contains("pass-word"));
         for base in ["https://api.example/?x=1", "https://api.example/#x"] {
             assert!(matches!(
                 open(base, RootCerts::Public),
-                Err(ApiError::Surplus { .. })
+                Err(ApiError::InvalidBaseUrl { .. })
             ));
         }
         for base in ["ftp://127.0.0.1/", "file:///etc/hosts", "data:x"] {

@@ -5,8 +5,8 @@
 //! is read. The planner checks the input, the core checks the record.
 
 use crate::model::{
-    ActionId, ActionType, EXCLUDED_BY, ExclusionList, Facts, MachineAction, RowContext, Selection,
-    shortened,
+    ActionFacts, ActionId, ActionType, EXCLUDED_BY, ExclusionList, MachineAction, RowContext,
+    Selection, shortened,
 };
 
 const UNKNOWN_TYPE: &str =
@@ -38,7 +38,7 @@ pub struct SkipRules {
 impl SkipRules {
     /// Returns why the input alone rules a row out. If its record is read later, only exclusions count here.
     pub fn reject_input(&self, id: ActionId, context: &RowContext) -> Option<String> {
-        let facts = Facts::of_input(context);
+        let facts = ActionFacts::of_input(context);
         let excluded = self.excluded(id, &facts);
         if excluded.is_some() || self.precheck == Precheck::ReadFirst {
             return excluded;
@@ -51,7 +51,10 @@ impl SkipRules {
 
     /// Returns why an action must not be touched, whatever its state.
     pub fn reject(&self, context: &RowContext, record: &MachineAction) -> Option<String> {
-        let (told, input) = (Facts::of_record(record), Facts::of_input(context));
+        let (told, input) = (
+            ActionFacts::of_record(record),
+            ActionFacts::of_input(context),
+        );
         self.excluded(record.id, &told)
             .or_else(|| self.excluded(record.id, &input))
             .or_else(|| self.machine_unknown(&told.or(&input)))
@@ -60,7 +63,7 @@ impl SkipRules {
 
     /// Returns why an open action that passes [`SkipRules::reject`] must not be cancelled.
     pub fn reject_open(&self, record: &MachineAction) -> Option<String> {
-        let told = Facts::of_record(record);
+        let told = ActionFacts::of_record(record);
         self.protected(told.action_type)
             .or_else(|| Some(self.selection.status_mismatch(&told)?.to_string()))
     }
@@ -68,7 +71,10 @@ impl SkipRules {
     /// Returns why an action should not have been cancelled, when its record is read only after the cancel. Fields that
     /// the record lacks prove nothing.
     pub fn regret(&self, context: &RowContext, record: &MachineAction) -> Option<String> {
-        let (told, input) = (Facts::of_record(record), Facts::of_input(context));
+        let (told, input) = (
+            ActionFacts::of_record(record),
+            ActionFacts::of_input(context),
+        );
         let action_type = told.action_type?;
         let protected = || {
             self.protected(Some(action_type))?;
@@ -83,19 +89,19 @@ impl SkipRules {
     /// Returns whether a row may be sent without a read if reads are slow: the input gives a known, selected and
     /// unprotected type, and no other rule needs the record.
     pub fn may_skip_precheck(&self, context: &RowContext) -> bool {
-        let facts = Facts::of_input(context);
+        let facts = ActionFacts::of_input(context);
         self.exclude.is_empty()
             && self.selection.is_by_type_alone()
             && self.selection.mismatch(&facts).is_none()
             && self.protected(facts.action_type).is_none()
     }
 
-    fn excluded(&self, id: ActionId, facts: &Facts<'_>) -> Option<String> {
+    fn excluded(&self, id: ActionId, facts: &ActionFacts<'_>) -> Option<String> {
         let what = self.exclude.excludes(id, facts)?;
         Some(format!("{EXCLUDED_BY}{}: {what}", self.exclude.label()))
     }
 
-    fn machine_unknown(&self, facts: &Facts<'_>) -> Option<String> {
+    fn machine_unknown(&self, facts: &ActionFacts<'_>) -> Option<String> {
         self.exclude.needs_machine(facts).then(|| {
             let list = self.exclude.label();
             format!("machine unknown, so it may be excluded by {list}")

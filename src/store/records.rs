@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::model::{
     ActionId, ActionStatus, BootId, FollowUp, LaneId, MachineAction, Moment, Operation, Outcome,
-    RowContext, RowNumber, RunId, Settlement, Source, Standing, Uptime,
+    RowContext, RowNumber, RunId, RunStatus, Settlement, Source, Uptime,
 };
-use crate::quota::{Calls, KeptPace, Usage, Window, Windows};
+use crate::quota::{Calls, SavedRate, Usage, Window, Windows};
 
 use super::busy_wait;
 
@@ -29,7 +29,7 @@ pub struct Process {
 
 /// The progress of an unsettled row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub enum RowPhase {
     Fresh,
     /// An attempt is in flight, or was when its process died.
     Sent,
@@ -41,13 +41,13 @@ pub enum Phase {
     Accepted,
 }
 
-impl Phase {
-    pub const ALL: [Phase; 5] = [
-        Phase::Fresh,
-        Phase::Sent,
-        Phase::Again,
-        Phase::Unknown,
-        Phase::Accepted,
+impl RowPhase {
+    pub const ALL: [RowPhase; 5] = [
+        RowPhase::Fresh,
+        RowPhase::Sent,
+        RowPhase::Again,
+        RowPhase::Unknown,
+        RowPhase::Accepted,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -85,7 +85,7 @@ pub struct QueuedRow {
     /// From the input, overridden by the service's record once it was read.
     pub context: RowContext,
     pub attempts: u32,
-    pub phase: Phase,
+    pub phase: RowPhase,
     pub first_sent_at: Option<Timestamp>,
     pub comment_sent: Option<String>,
     /// The status before the first attempt.
@@ -107,7 +107,7 @@ impl QueuedRow {
             id,
             context,
             attempts: 0,
-            phase: Phase::Fresh,
+            phase: RowPhase::Fresh,
             first_sent_at: None,
             comment_sent: None,
             status_before: None,
@@ -137,7 +137,7 @@ pub struct AttemptReply {
     pub error_code: Option<String>,
     pub correlation_id: Option<String>,
     /// The row's new phase.
-    pub phase: Phase,
+    pub phase: RowPhase,
 }
 
 /// A journal or ledger entry.
@@ -165,7 +165,7 @@ pub enum Record {
     Noted {
         run: RunKey,
         row: RowNumber,
-        phase: Phase,
+        phase: RowPhase,
         record: Option<MachineAction>,
         /// The status before the first attempt, if this read shows it.
         status_before: Option<ActionStatus>,
@@ -211,7 +211,7 @@ pub enum Record {
     /// A scope's learned rate changed, or was lifted (`None`). It is valid for 24 hours.
     Pace {
         scope: ScopeKey,
-        pace: Option<KeptPace>,
+        pace: Option<SavedRate>,
         at: Timestamp,
     },
     /// The user reset a scope's limits, learned rate and cooldown.
@@ -284,16 +284,16 @@ pub struct CallId(pub i64);
 
 /// A request for a slot.
 #[derive(Clone, Debug)]
-pub struct Take {
+pub struct SlotRequest {
     pub scope: ScopeKey,
     pub windows: Arc<Windows>,
     /// Read just before.
     pub now: Moment,
-    pub purpose: Purpose,
+    pub purpose: SlotPurpose,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum SlotPurpose {
     /// An attempt of a row.
     Send {
         run: RunKey,
@@ -302,12 +302,12 @@ pub enum Purpose {
         number: u32,
         comment: Arc<str>,
     },
-    /// Belongs to no row.
+    /// RowLane to no row.
     Read,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum SlotAnswer {
     /// The slot is taken and the attempt journaled, both on disk: the call may leave.
     Go(CallId),
     /// No slot is free and nothing was journaled. Ask again at this time.
@@ -334,7 +334,7 @@ pub struct ScopeRecord {
     /// The limits that the service named in the last 24 hours.
     pub adopted: Windows,
     /// The rate learned in the last 24 hours.
-    pub pace: Option<KeptPace>,
+    pub pace: Option<SavedRate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -394,7 +394,7 @@ pub struct NewRun {
 pub struct RunRecord {
     pub key: RunKey,
     pub begun: NewRun,
-    pub intake: InputMark,
+    pub intake: InputProgress,
     pub state: RunState,
     /// Why it stopped.
     pub reason: Option<String>,
@@ -415,12 +415,12 @@ impl RunRecord {
         self.holder.is_some()
     }
 
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> RunStatus {
         match self.state {
-            RunState::Finished => Standing::Finished,
-            RunState::Stopped => Standing::Stopped,
-            RunState::Going if self.is_live() => Standing::Running,
-            RunState::Going => Standing::Crashed,
+            RunState::Finished => RunStatus::Finished,
+            RunState::Stopped => RunStatus::Stopped,
+            RunState::Going if self.is_live() => RunStatus::Running,
+            RunState::Going => RunStatus::Crashed,
         }
     }
 
@@ -454,7 +454,7 @@ impl fmt::Display for Holder {
 
 /// How far the input was read; committed together with the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InputMark {
+pub struct InputProgress {
     pub rows_read: u64,
     /// Where to continue, in the input's own format; `None` if it can't.
     pub position: Option<String>,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::model::{Destination, Moment, RowNumber, Uptime};
 
 use super::event::{Effect, RunEvent, Waiting};
-use super::gate::{GateWait, WaitCause};
 use super::lane::Lane;
 use super::row::{Missed, Reread, RereadReason, RowState};
+use super::scope_gate::{GateWait, WaitCause};
 use super::transition::{RowEvent, soon};
 
 const MAX_BATCH: usize = 100;

@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 use super::action_json::{Keep, page, record};
-use super::connection::Connection;
+use super::api_address::Connection;
 use super::odata::{ListQuery, MAX_TOP, ORDER};
 use super::response::classify;
 use super::send::exchange;
@@ -121,7 +121,7 @@ impl ReadClient {
 
     /// Reads the record of an action. The service's own 404 becomes [`ReplyKind::NotFound`].
     ///
-    /// A 2xx without this action's record becomes [`ReplyKind::Garbled`]: it proves nothing, not even that the action
+    /// A 2xx without this action's record becomes [`ReplyKind::InvalidBody`]: it proves nothing, not even that the action
     /// doesn't exist.
     ///
     /// Cancel safe, but the service may still count the call.
@@ -140,7 +140,7 @@ impl ReadClient {
     /// Reads the records of up to [`MAX_BATCH`] actions with one call. Unknown actions are missing from the reply, and
     /// unrequested records are dropped.
     ///
-    /// Without ids, returns an empty page without a call; too many give [`ReplyKind::NeverLeft`].
+    /// Without ids, returns an empty page without a call; too many give [`ReplyKind::NotSent`].
     ///
     /// Cancel safe, but the service may still count the call.
     pub async fn actions(&self, token: &SecretString, ids: &[ActionId]) -> ReadReply {
@@ -205,7 +205,7 @@ fn without_call(count: usize) -> ReadReply {
     let kind = if count == 0 {
         ReplyKind::Answer(ReadPage::from_iter([]))
     } else {
-        ReplyKind::NeverLeft(format!(
+        ReplyKind::NotSent(format!(
             "{count} ids are too many for one call, which takes {MAX_BATCH}"
         ))
     };

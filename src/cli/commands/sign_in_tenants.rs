@@ -17,17 +17,19 @@ use crate::api::Connection;
 use crate::auth::{CachePolicy, Credential, LoginClient};
 use crate::cli::failure::Failure;
 use crate::cli::hint::Hint;
-use crate::cli::run_config::{RunConfig, StoredTenant};
+use crate::cli::journaled_config::{RunConfig, StoredTenant};
 use crate::cli::settings::{ConnectionSettings, same_tenant};
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{LaneHandles, LaneName, LaneNames, LaneWay};
+use crate::engine::{LaneClientResult, LaneClients, LaneName, LaneNames};
 use crate::input::Input;
 use crate::model::{LaneId, RunId, SEVERAL};
 use crate::platform;
 use crate::store::NewRun;
 
-use super::clients::{self, Identity, connect, credential_over, handles, login_client};
 use super::sandbox::EmbeddedSandbox;
+use super::service_clients::{
+    self, CallerIdentity, connect, credential_over, handles, login_client,
+};
 
 /// Concurrent sign-ins: enough for hundreds of tenants in seconds, few enough for one login service.
 const SIGN_INS_AT_ONCE: usize = 32;
@@ -36,8 +38,8 @@ const SIGN_INS_AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct LaneSetup {
-    pub(super) way: LaneWay,
-    pub(super) identity: Identity,
+    pub(super) way: LaneClientResult,
+    pub(super) identity: CallerIdentity,
     pub(super) profile: Option<String>,
 }
 
@@ -65,7 +67,7 @@ impl Lanes {
             (config.input_settings(), config.time_scale, config.timeout);
         let (handles, sandbox) =
             EmbeddedSandbox::start(inputs, &settings, run, state_dir, scale, timeout).await?;
-        let identity = Identity::of_sandbox(run);
+        let identity = CallerIdentity::of_sandbox(run);
         Ok(Self::one(handles, identity, None, Some(sandbox)))
     }
 
@@ -73,14 +75,14 @@ impl Lanes {
         tenant: &ConnectionSettings,
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        let (credential, identity) = clients::sign_in(tenant, timeout).await?;
+        let (credential, identity) = service_clients::sign_in(tenant, timeout).await?;
         let handles = handles(connect(tenant, timeout)?, credential);
         Ok(Self::one(handles, identity, tenant.profile.clone(), None))
     }
 
     fn one(
-        handles: LaneHandles,
-        identity: Identity,
+        handles: LaneClients,
+        identity: CallerIdentity,
         profile: Option<String>,
         sandbox: Option<EmbeddedSandbox>,
     ) -> Self {
@@ -139,7 +141,7 @@ impl Lanes {
 
     /// Returns the tenant, app and cloud that the journal stores for the whole run.
     fn parties(&self) -> [String; 3] {
-        let of = |party: fn(&Identity) -> &String| {
+        let of = |party: fn(&CallerIdentity) -> &String| {
             let mut all = self.all.iter().map(|lane| party(&lane.identity));
             let first = all.next().cloned().unwrap_or_default();
             if all.all(|other| *other == first) {
@@ -249,9 +251,9 @@ impl ClientPool {
 
 async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clock>) -> LaneSetup {
     let profile = settings.profile.clone();
-    let unsigned = |way: LaneWay| LaneSetup {
+    let unsigned = |way: LaneClientResult| LaneSetup {
         way,
-        identity: Identity::of(settings, None, None),
+        identity: CallerIdentity::of(settings, None, None),
         profile: settings.profile.clone(),
     };
     let (connection, credential) = match ready {
@@ -260,14 +262,14 @@ async fn sign_in(settings: &ConnectionSettings, ready: Ready, clock: Arc<dyn Clo
     };
     let until = clock.now().uptime.after(PATIENCE);
     let token = tokio::select! {
-        token = credential.token(CachePolicy::AtHand) => Some(token),
+        token = credential.token(CachePolicy::Cached) => Some(token),
         () = clock.sleep_until(until) => None,
     };
     match token {
         Some(Ok(token)) => {
             let token_ends = token.expires_at.filter(|_| !credential.is_renewable());
             LaneSetup {
-                identity: Identity::of(settings, Some(token), token_ends),
+                identity: CallerIdentity::of(settings, Some(token), token_ends),
                 way: Ok(Arc::new(handles(connection, credential))),
                 profile,
             }

@@ -17,7 +17,7 @@ use crate::store::{RunKey, Store, StoreError};
 use super::core::{
     Core, CoreSettings, Event, GateSettings, LaneSettings, RunEvent, StopReason, WaitCause,
 };
-use super::effects::{Handles, ReadHandles};
+use super::perform_effects::{Handles, ReadClients};
 use super::plan::Planner;
 use super::runner::{EngineError, Observer, RunView, Runner};
 
@@ -58,7 +58,7 @@ pub struct Reads(Runner<ReadLog>);
 
 impl Reads {
     pub fn new(
-        handles: Arc<ReadHandles>,
+        handles: Arc<ReadClients>,
         store: Store,
         clock: Arc<dyn Clock>,
         settings: ReadsSettings,

@@ -1,4 +1,4 @@
-//! Pages of the tenant's actions, requested from outside or by a large plan before it reads states.
+//! ActionPager of the tenant's actions, requested from outside or by a large plan before it reads states.
 //!
 //! They pass the same gate and use the same token as reads of rows, and follow the same retry rules.
 
@@ -11,10 +11,10 @@ use crate::model::{
 };
 use crate::retry::{backoff, wait_of};
 
-use super::event::{CallToken, Effect, StopReason};
-use super::gate::{GateWait, WaitCause};
+use super::event::{CallTicket, Effect, StopReason};
 use super::lane::{InFlight, Lane};
 use super::reasons;
+use super::scope_gate::{GateWait, WaitCause};
 use super::transition::RowEvent;
 
 /// A plan of this many rows first reads one page of the tenant's open actions.
@@ -27,7 +27,7 @@ pub(super) struct PageRequest {
     query: ListQuery,
     faults: u32,
     due: Uptime,
-    call: Option<CallToken>,
+    call: Option<CallTicket>,
 }
 
 /// What a lane that sends nothing reads besides the records of rows.
@@ -42,13 +42,13 @@ pub(super) struct PageReads {
 }
 
 impl PageReads {
-    pub(super) fn is_read_by(&self, call: CallToken) -> bool {
+    pub(super) fn is_read_by(&self, call: CallTicket) -> bool {
         let request = self.request.as_ref();
         request.is_some_and(|request| request.call == Some(call))
     }
 
     /// Lets the page wait for another call.
-    pub(super) fn drop_call(&mut self, call: CallToken) {
+    pub(super) fn drop_call(&mut self, call: CallTicket) {
         if let Some(request) = &mut self.request {
             request.call.take_if(|under_way| *under_way == call);
         }
@@ -130,12 +130,12 @@ impl Lane {
             ReplyKind::NotApplied(wait) | ReplyKind::ServerFault(wait) => {
                 self.page_failed(now, wait);
             }
-            ReplyKind::Garbled
+            ReplyKind::InvalidBody
             | ReplyKind::NoSuchAddress(_)
             | ReplyKind::Redirected
             | ReplyKind::TimedOut
             | ReplyKind::Broken(_)
-            | ReplyKind::NeverLeft(_)
+            | ReplyKind::NotSent(_)
             | ReplyKind::NoSuchHost(_) => self.page_failed(now, None),
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{Outcome, RunId, Standing};
+use crate::model::{Outcome, RunId, RunStatus};
 use crate::quota::Window;
 
 use super::output::{OutputError, replace};
@@ -59,7 +59,7 @@ impl Waited {
 pub struct Metrics {
     pub run: RunId,
     pub sandbox: bool,
-    pub standing: Standing,
+    pub standing: RunStatus,
     /// When this process started or resumed the run.
     pub started_at: Timestamp,
     /// When it stopped or finished.
@@ -94,10 +94,10 @@ impl Metrics {
         text.family("run_info", "Information about the run.");
         text.sample("run_info", &labels, 1.0);
         let states = [
-            Standing::Running,
-            Standing::Stopped,
-            Standing::Crashed,
-            Standing::Finished,
+            RunStatus::Running,
+            RunStatus::Stopped,
+            RunStatus::Crashed,
+            RunStatus::Finished,
         ];
         let states = states.map(|state| (state.as_str(), u64::from(state == self.standing)));
         let help = "1 for the current state of the run, 0 for the others.";
@@ -240,7 +240,7 @@ mod tests {
         Metrics {
             run: RunId::parse("0199f3c2-10aa-7b1e-8a77-9a3d0c5be0a1").unwrap(),
             sandbox: false,
-            standing: Standing::Finished,
+            standing: RunStatus::Finished,
             started_at: at(0),
             ended_at: Some(at(60)),
             exit_code: Some(3),
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_run_that_goes_on_has_neither_end_nor_exit_code() {
         let going = Metrics {
-            standing: Standing::Running,
+            standing: RunStatus::Running,
             ended_at: None,
             exit_code: None,
             ..metrics()

@@ -13,12 +13,12 @@ use crate::platform::{FileIdentity, Privacy};
 use super::busy_wait::{BUSY_SLICE, BusyWait};
 use super::error::{StoreError, StoreFault};
 use super::locks::{HeldLock, Locks};
-use super::{busy_wait, schema, types};
+use super::{busy_wait, records, schema};
 
 /// The state file, opened for writing.
 pub(super) struct OpenFile {
     pub(super) conn: Connection,
-    pub(super) anchor: Anchor,
+    pub(super) anchor: FileGuard,
     pub(super) lock: HeldLock,
     /// Whether no other process had it open.
     pub(super) is_alone: bool,
@@ -42,7 +42,7 @@ impl Folder {
             });
         }
         Ok(Self {
-            file: types::state_file(dir),
+            file: records::state_file(dir),
             locks: Locks::open(dir)?,
         })
     }
@@ -84,8 +84,8 @@ impl Folder {
         })
     }
 
-    fn connect(&self) -> Result<(Connection, Anchor), StoreFault> {
-        let meant = Anchor::of_file(&self.file)?;
+    fn connect(&self) -> Result<(Connection, FileGuard), StoreFault> {
+        let meant = FileGuard::of_file(&self.file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(&self.file, flags)?;
         conn.busy_timeout(BUSY_SLICE)?;
@@ -108,7 +108,7 @@ impl Folder {
         transaction.commit()?;
         // Checked before and after, to be sure that SQLite opened this file.
         meant.check()?;
-        let anchor = Anchor::of_all(&self.file)?;
+        let anchor = FileGuard::of_all(&self.file)?;
         Ok((conn, anchor))
     }
 }
@@ -120,13 +120,13 @@ impl Folder {
 fn close_to_others(dir: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::folder(dir, error);
     match platform::privacy(dir).map_err(failed)? {
-        Privacy::OwnersAlone => Ok(()),
-        Privacy::SomebodyElses => Err(StoreError::SomebodyElses {
+        Privacy::Private => Ok(()),
+        Privacy::OtherUsers => Err(StoreError::OtherUsers {
             path: dir.to_owned(),
         }),
         Privacy::OpenAndOurs { mode } if holds_state_alone(dir).map_err(failed)? => {
             platform::make_private(dir).map_err(failed)?;
-            let file = types::state_file(dir);
+            let file = records::state_file(dir);
             for file in [side(&file, "-wal"), side(&file, "-shm"), file] {
                 if file.exists() {
                     platform::make_private(&file)
@@ -175,11 +175,11 @@ fn side(file: &Path, ending: &str) -> PathBuf {
 /// The files that the open connection writes to: database, write-ahead log and shared memory. If one is removed or
 /// replaced, SQLite would go on writing to a file that nobody can find.
 #[derive(Debug)]
-pub(super) struct Anchor {
+pub(super) struct FileGuard {
     files: Vec<(PathBuf, FileIdentity)>,
 }
 
-impl Anchor {
+impl FileGuard {
     fn of_file(file: &Path) -> Result<Self, StoreFault> {
         Self::of([file.to_owned()])
     }

@@ -70,7 +70,7 @@ pub enum ApiError {
     #[error(
         "the API address of {host} must not hold a user name, a password, a query or a fragment"
     )]
-    Surplus { host: String },
+    InvalidBaseUrl { host: String },
     #[error("a connection that trusts no certificate cannot reach {host} over https")]
     Untrusted { host: String },
 }

@@ -10,16 +10,17 @@ use anyhow::anyhow;
 use jiff::Timestamp;
 
 use crate::cli::args::PlanFormat;
+use crate::cli::confirmation::{PlanOrigin, Question, Refusal, Terminal};
 use crate::cli::failure::{Failure, RunExit};
+use crate::cli::format_time::local_zone;
 use crate::cli::hint::{Hint, NextCommand};
+use crate::cli::journaled_config::confirmed;
 use crate::cli::plan_text::{PlanText, exit_of};
-use crate::cli::prompt::{PlanOrigin, Question, Refusal, Terminal};
-use crate::cli::run_config::confirmed;
 use crate::cli::terminal::print;
-use crate::cli::text::local_zone;
 use crate::engine::core::StopReason;
 use crate::engine::{
-    Intake, Permissions, PlanId, PlanSummary, Planner, RunParts, Verdict, look_over, plan,
+    Permissions, PlanId, PlanSummary, Planner, RemainingInput, RunParts, Verdict, plan,
+    summarize_journaled,
 };
 use crate::model::{ActionId, ExclusionMatches, Moment, Operation, RunId};
 use crate::report::PlanWriter;
@@ -27,9 +28,9 @@ use crate::store::{Record, RunState, StoreError};
 
 use super::prepared_run::{PreparedRun, core_settings, say};
 use super::quota::QuotaUsage;
-use super::reads::{engine, unchecked};
 use super::selection::nothing_selected;
 use super::signals::Shutdown;
+use super::start_reads::{engine, unchecked};
 
 /// How long states are read before the question: about as long as people wait without output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,7 +90,7 @@ impl PreparedRun {
         if approved.is_some() {
             summary = summary.with_named_id();
         }
-        let (summary, before) = look_over(&self.store, self.id, summary)?;
+        let (summary, before) = summarize_journaled(&self.store, self.id, summary)?;
         // An id that was missing once may be found later, and is then sent.
         let count = summary.send + summary.missing_once;
         if let Some(most) = self.config.max_actions
@@ -102,7 +103,7 @@ impl PreparedRun {
         if let Some(approved) = approved
             && confirmation.origin != PlanOrigin::Journal
             && (is_input || count > 0)
-            && !summary.keeps_to(approved)
+            && !summary.is_within(approved)
         {
             let (plan, missing) = (summary.id(), summary.missing_once);
             let refusal = if plan == approved {
@@ -209,7 +210,7 @@ impl PreparedRun {
             run: self.key,
             core,
             lanes: readers.map(|way| way.map_err(Arc::clone)).collect(),
-            intake: std::mem::replace(&mut self.intake, Intake::Nothing),
+            intake: std::mem::replace(&mut self.intake, RemainingInput::Nothing),
             before: std::mem::take(&mut self.before),
             planner: std::mem::replace(&mut self.planner, Planner::new(Arc::default())),
         };
@@ -297,7 +298,7 @@ impl PreparedRun {
         format: PlanFormat,
         reads: u64,
     ) -> Result<(Option<PlanId>, RunExit), Failure> {
-        let (summary, _) = look_over(&self.store, self.id, self.empty_summary()?)?;
+        let (summary, _) = summarize_journaled(&self.store, self.id, self.empty_summary()?)?;
         let plan = (summary.send > 0).then(|| summary.id());
         let now = self.clock.now();
         let (milestones, permissions, token_ends) = self.forecast(&summary, now).await?;

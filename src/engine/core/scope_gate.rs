@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::model::{Destination, Uptime};
-use crate::quota::{KeptPace, Pace, Pacer, Window, Windows};
+use crate::quota::{Pace, Pacer, SavedRate, Window, Windows};
 use crate::store::ScopeKey;
 
 use super::breaker::Breaker;
@@ -52,7 +52,7 @@ pub struct GateSettings {
     /// Set by an earlier run or another process.
     pub cooldown: Option<Uptime>,
     /// The rate learned by an earlier run.
-    pub learned: Option<KeptPace>,
+    pub learned: Option<SavedRate>,
 }
 
 #[derive(Debug)]

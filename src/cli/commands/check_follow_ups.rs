@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::cli::failure::Failure;
-use crate::cli::text::local_zone;
+use crate::cli::format_time::local_zone;
 use crate::engine::core::StopReason;
 use crate::engine::{MachineChange, OtherActions, is_excluded};
 use crate::model::{

@@ -18,8 +18,8 @@ use crate::quota::{Pace, Window, Windows};
 use crate::retry::RetrySettings;
 
 use super::args::{OutputPaths, QuotaWindowArgs, ReleaseArgs, RunArgs, SendArgs};
+use super::flag_values;
 use super::settings::time_scale;
-use super::values;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RunConfig {
@@ -356,16 +356,16 @@ kept_as!(
         MaxFailures::Count(count) => count.to_string(),
         MaxFailures::Percent(share) => format!("{share}%"),
     }),
-    |text| Ok(text.map(|text| values::max_failures(&text)).transpose()?)
+    |text| Ok(text.map(|text| flag_values::max_failures(&text)).transpose()?)
 );
 kept_as!(
     InputFormatWord: InputFormat as String,
     |format| {
-        let mut known = values::INPUT_FORMATS.iter();
+        let mut known = flag_values::INPUT_FORMATS.iter();
         let found = known.find(|(_, known)| known == format);
         found.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
     },
-    |word| Ok(values::input_format(&word)?)
+    |word| Ok(flag_values::input_format(&word)?)
 );
 
 fn to_millis(span: Duration) -> u64 {

@@ -14,18 +14,18 @@ use crate::model::{
 };
 use crate::store::{Record, RunKey, ScopeUse, Store, StoreError};
 
-use super::core::{CallToken, Effect, Event, ReadQuery, RunEvent};
-use super::ingest::LaneShares;
+use super::core::{CallTicket, Effect, Event, ReadQuery, RunEvent};
+use super::ingest::RunCounts;
 
 /// The clients of one tenant.
 #[derive(Debug)]
-pub struct LaneHandles {
+pub struct LaneClients {
     sender: SendClient,
-    reads: Arc<ReadHandles>,
+    reads: Arc<ReadClients>,
 }
 
 /// A lane's clients, or why there are none, for the report.
-pub type LaneWay = Result<Arc<LaneHandles>, Arc<str>>;
+pub type LaneClientResult = Result<Arc<LaneClients>, Arc<str>>;
 
 pub(super) struct Handles {
     /// The ledger, and the journal of a run.
@@ -34,9 +34,9 @@ pub(super) struct Handles {
     pub(super) scratch: Option<Store>,
     pub(super) run: RunKey,
     /// One per lane.
-    pub(super) lanes: Vec<Result<Arc<ReadHandles>, Arc<str>>>,
+    pub(super) lanes: Vec<Result<Arc<ReadClients>, Arc<str>>>,
     /// One per lane; empty if nothing may be sent.
-    pub(super) senders: Vec<LaneWay>,
+    pub(super) senders: Vec<LaneClientResult>,
 }
 
 #[expect(
@@ -51,7 +51,7 @@ pub(super) enum EffectOutput {
     Page(Result<ReadPage, String>),
     /// Rows of the input are on disk.
     Appended {
-        shares: LaneShares,
+        shares: RunCounts,
         rest: Rest,
     },
     /// The window usage of some lanes.
@@ -70,16 +70,16 @@ pub(super) enum Rest {
 /// An effect in progress. Fails only if the journal fails.
 pub(super) type RunningEffect = BoxFuture<'static, Result<EffectOutput, StoreError>>;
 
-impl LaneHandles {
+impl LaneClients {
     pub fn new(sender: SendClient, reader: ReadClient, credential: Credential) -> Self {
         Self {
             sender,
-            reads: Arc::new(ReadHandles::new(reader, credential)),
+            reads: Arc::new(ReadClients::new(reader, credential)),
         }
     }
 
     /// Returns the half that can only read; both halves share one token.
-    pub fn reads(&self) -> Arc<ReadHandles> {
+    pub fn reads(&self) -> Arc<ReadClients> {
         Arc::clone(&self.reads)
     }
 
@@ -96,7 +96,7 @@ impl Handles {
         self.scratch.as_ref().unwrap_or(&self.store)
     }
 
-    fn reader(&self, lane: LaneId) -> Result<Arc<ReadHandles>, Arc<str>> {
+    fn reader(&self, lane: LaneId) -> Result<Arc<ReadClients>, Arc<str>> {
         let reader = self.lanes.get(usize::from(lane.0)).cloned();
         reader.unwrap_or_else(|| Err("there is no such tenant in this run".into()))
     }
@@ -104,8 +104,8 @@ impl Handles {
     fn read<F>(
         &self,
         lane: LaneId,
-        call_token: CallToken,
-        ask: impl FnOnce(Arc<ReadHandles>) -> F + Send + 'static,
+        call_token: CallTicket,
+        ask: impl FnOnce(Arc<ReadClients>) -> F + Send + 'static,
     ) -> RunningEffect
     where
         F: Future<Output = ReadReply> + Send,
@@ -137,7 +137,7 @@ impl Handles {
                     Ok(EffectOutput::Event(Event::Loaded { lane, rows }))
                 })
             }
-            Effect::Take {
+            Effect::SlotRequest {
                 lane,
                 call_token,
                 take,
@@ -145,7 +145,7 @@ impl Handles {
                 let taken = store.take(take);
                 Box::pin(async move {
                     let taken = taken.await?;
-                    Ok(EffectOutput::Event(Event::Taken {
+                    Ok(EffectOutput::Event(Event::SlotAnswer {
                         lane,
                         call_token,
                         taken,
@@ -229,14 +229,14 @@ impl Handles {
 
 /// A client that can only read, and a credential.
 #[derive(Debug)]
-pub struct ReadHandles {
+pub struct ReadClients {
     reader: ReadClient,
     credential: Credential,
     // A std Mutex: nothing awaits while it is locked.
     token: Mutex<Option<SecretString>>,
 }
 
-impl ReadHandles {
+impl ReadClients {
     pub fn new(reader: ReadClient, credential: Credential) -> Self {
         Self {
             reader,
@@ -258,7 +258,7 @@ impl ReadHandles {
         let freshness = if refresh {
             CachePolicy::New
         } else {
-            CachePolicy::AtHand
+            CachePolicy::Cached
         };
         match self.credential.token(freshness).await {
             Ok(token) => {
@@ -325,7 +325,7 @@ impl ReadHandles {
 /// answer.
 fn never_left<T>() -> Reply<T> {
     Reply {
-        kind: ReplyKind::NeverLeft("no token is held".to_owned()),
+        kind: ReplyKind::NotSent("no token is held".to_owned()),
         http_status: None,
         error: None,
     }
@@ -365,7 +365,7 @@ mod tests {
     async fn a_call_that_was_allowed_before_a_commit_failed_does_not_leave_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let handles = failing(folder.path());
-        let (lane, call_token) = (LaneId(0), CallToken(1));
+        let (lane, call_token) = (LaneId(0), CallTicket(1));
         let id = ActionId::from_bytes([1; 16]).unwrap();
         let calls = || {
             let post = Effect::Post {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::cli::failure::{Failure, RunExit};
 use crate::clock::Clock;
 use crate::engine::core::StopReason;
-use crate::engine::{EngineError, ReadHandles, Reads, ReadsError, ReadsSettings};
+use crate::engine::{EngineError, ReadClients, Reads, ReadsError, ReadsSettings};
 use crate::model::Scope;
 use crate::quota::Windows;
 use crate::retry::RetrySettings;
@@ -17,7 +17,7 @@ use super::prepared_run::{REACH_TIMEOUT, gate};
 
 /// Creates reads of one tenant; `windows` are its limits for lists.
 pub(super) async fn reads(
-    handles: Arc<ReadHandles>,
+    handles: Arc<ReadClients>,
     scope: &Scope,
     store: &Store,
     clock: &Arc<dyn Clock>,

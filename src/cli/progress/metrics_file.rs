@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use crate::engine::RunView;
 use crate::engine::core::{RunEvent, WaitCause};
-use crate::model::{Moment, Outcome, RunId, Standing, Uptime};
+use crate::model::{Moment, Outcome, RunId, RunStatus, Uptime};
 use crate::quota::Window;
 use crate::report::{Metrics, Waited, write_metrics};
 
-use super::view::total;
+use super::status_messages::total;
 
 /// How often the file is written; node_exporter is usually scraped every 15 s.
 const EVERY: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ impl MetricsObserver {
             metrics: Metrics {
                 run,
                 sandbox,
-                standing: Standing::Running,
+                standing: RunStatus::Running,
                 started_at: now.wall,
                 ended_at: None,
                 exit_code: None,
@@ -68,7 +68,7 @@ impl MetricsObserver {
     }
 
     /// Writes the last metrics; returns once they are in the file.
-    pub(in crate::cli) fn finish(mut self, now: Moment, standing: Standing, exit_code: u8) {
+    pub(in crate::cli) fn finish(mut self, now: Moment, standing: RunStatus, exit_code: u8) {
         self.pass(now, None);
         self.metrics.standing = standing;
         self.metrics.exit_code = Some(exit_code);

@@ -12,14 +12,14 @@ use crate::api::{
 };
 use crate::auth::{
     AuthError, CachePolicy, Certificate, Claims, Credential, DeviceCode, DevicePrompt, EntraSignIn,
-    Grant, LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, StaticToken, Token,
+    GrantType, LoginClient, ManagedIdentity, SecretOrigin, SignInMethod, StaticToken, Token,
     TokenSource,
 };
 use crate::cli::failure::Failure;
+use crate::cli::format_time::Span;
 use crate::cli::settings::{ConnectionSettings, SecretSource, SignIn};
-use crate::cli::text::Span;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{LaneHandles, LaneName, ReadHandles};
+use crate::engine::{LaneClients, LaneName, ReadClients};
 use crate::model::{Destination, RunId, Scope, UNNAMED};
 
 use super::sandbox::SANDBOX_CLOUD;
@@ -32,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
 /// What the service counts calls by, and the token's claims.
 #[derive(Clone)]
-pub(super) struct Identity {
+pub(super) struct CallerIdentity {
     /// The cloud preset's name, or host and port.
     pub(super) cloud: String,
     /// From the token, or else as typed, or `-`.
@@ -49,7 +49,7 @@ pub(super) struct Identity {
     pub(super) token_ends: Option<Timestamp>,
 }
 
-impl Identity {
+impl CallerIdentity {
     /// Takes tenant and app from the token; from the settings if there is no token yet or it is opaque.
     pub(super) fn of(
         settings: &ConnectionSettings,
@@ -155,12 +155,12 @@ impl Identity {
 pub(super) async fn sign_in(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<(Credential, Identity), Failure> {
+) -> Result<(Credential, CallerIdentity), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let credential = credential(settings, timeout, &clock)?;
     let token = first_token(&credential, &*clock).await?;
     let token_ends = token.expires_at.filter(|_| !credential.is_renewable());
-    let identity = Identity::of(settings, Some(token), token_ends);
+    let identity = CallerIdentity::of(settings, Some(token), token_ends);
     Ok((credential, identity))
 }
 
@@ -168,10 +168,10 @@ pub(super) async fn sign_in(
 pub(super) async fn identity_at_hand(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<Identity, Failure> {
+) -> Result<CallerIdentity, Failure> {
     match settings.sign_in {
         SignIn::Token(_) => Ok(sign_in(settings, timeout).await?.1),
-        _ => Ok(Identity::of(settings, None, None)),
+        _ => Ok(CallerIdentity::of(settings, None, None)),
     }
 }
 
@@ -179,10 +179,10 @@ pub(super) async fn identity_at_hand(
 pub(super) async fn to_read(
     settings: &ConnectionSettings,
     timeout: Duration,
-) -> Result<(Arc<ReadHandles>, Identity), Failure> {
+) -> Result<(Arc<ReadClients>, CallerIdentity), Failure> {
     let (credential, identity) = sign_in(settings, timeout).await?;
     let reader = ReadClient::new(connect(settings, timeout)?);
-    Ok((Arc::new(ReadHandles::new(reader, credential)), identity))
+    Ok((Arc::new(ReadClients::new(reader, credential)), identity))
 }
 
 pub(super) fn connect(
@@ -202,8 +202,8 @@ fn web_settings(settings: &ConnectionSettings, timeout: Duration) -> WebSettings
     }
 }
 
-pub(super) fn handles(connection: Connection, credential: Credential) -> LaneHandles {
-    LaneHandles::new(
+pub(super) fn handles(connection: Connection, credential: Credential) -> LaneClients {
+    LaneClients::new(
         SendClient::new(connection.clone()),
         ReadClient::new(connection),
         credential,
@@ -255,7 +255,7 @@ pub(super) async fn first_token(
     let end = clock.now().uptime.after(REACH_TIMEOUT);
     let mut pause = Duration::from_secs(1);
     loop {
-        let error = match credential.token(CachePolicy::AtHand).await {
+        let error = match credential.token(CachePolicy::Cached).await {
             Err(error) if error.is_transient() => error,
             done => return done,
         };
@@ -303,13 +303,15 @@ fn method(settings: &ConnectionSettings, sign_in: &SignIn) -> Result<SignInMetho
     let client = settings.client_id.clone().unwrap_or_default();
     let grant = match sign_in {
         SignIn::ClientSecret(SecretSource::Environment(secret, name)) => {
-            Grant::ClientSecret(SecretOrigin::Value(secret.clone(), name.clone()))
+            GrantType::ClientSecret(SecretOrigin::Value(secret.clone(), name.clone()))
         }
         SignIn::ClientSecret(SecretSource::File(path)) => {
-            Grant::ClientSecret(SecretOrigin::File(path.clone()))
+            GrantType::ClientSecret(SecretOrigin::File(path.clone()))
         }
-        SignIn::Certificate(path) => Grant::Certificate(Arc::new(Certificate::from_file(path)?)),
-        SignIn::WorkloadIdentity(path) => Grant::FederatedToken(path.clone()),
+        SignIn::Certificate(path) => {
+            GrantType::Certificate(Arc::new(Certificate::from_file(path)?))
+        }
+        SignIn::WorkloadIdentity(path) => GrantType::FederatedToken(path.clone()),
         SignIn::ManagedIdentity => {
             let variable = |name: &str| std::env::var(name).ok();
             return ManagedIdentity::find(

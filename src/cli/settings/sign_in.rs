@@ -14,7 +14,7 @@ use url::{Host, Url};
 
 use crate::cli::args::{Cloud, ConnectionArgs, CredentialMethod, Region, word_of};
 use crate::cli::failure::Failure;
-use crate::cli::values::{Sensitive, is_secret_itself};
+use crate::cli::flag_values::{Sensitive, is_secret_itself};
 
 use super::{Layers, Origin, not_text};
 

@@ -1,4 +1,4 @@
-//! Pages through the tenant's actions, newest first, each action once.
+//! ActionPager through the tenant's actions, newest first, each action once.
 //!
 //! The service has no cursor: `$skip` counts from the newest action at the time of the call. New actions shift the
 //! pages down, and some actions come twice; their ids reveal them. Actions that drop out of the filter (when cancelled,
@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use crate::api::{Filter, ListQuery, MAX_TOP};
 use crate::model::{ActionId, MachineAction, ReadPage};
 
-use super::tenant_reads::{Reads, ReadsError};
+use super::reads_outside_runs::{Reads, ReadsError};
 
 /// The first page is small, so that output starts early.
 pub const FIRST_PAGE: NonZeroU32 = NonZeroU32::new(100).expect("it is not zero");
@@ -28,7 +28,7 @@ const SMALLEST_BOUND: u32 = 100;
 const MOST_IDLE: u32 = 20;
 
 #[derive(Debug)]
-pub struct Pages {
+pub struct ActionPager {
     /// A stack: the last filter is read now. There are several if the service didn't accept the original.
     filters: Vec<Filter>,
     first: NonZeroU32,
@@ -43,7 +43,7 @@ pub struct Pages {
     is_at_end: bool,
 }
 
-impl Pages {
+impl ActionPager {
     /// Prepares to read a filter; `first` is the size of the first page.
     pub fn new(filter: Filter, first: NonZeroU32) -> Self {
         Self {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     impl Tenant {
-        fn page(&self, pages: &Pages) -> ReadPage {
+        fn page(&self, pages: &ActionPager) -> ReadPage {
             let size = (pages.top.get() as usize).min(self.bound);
             let rest = &self.list[self.list.len().min(pages.skip as usize)..];
             let listed = rest.iter().take(size);
@@ -179,7 +179,7 @@ mod tests {
 
     /// Reads the list to its end, with `change` between calls; returns the actions and the number of calls.
     fn read(mut tenant: Tenant, mut change: impl FnMut(&mut Vec<u32>)) -> (Vec<ActionId>, u32) {
-        let mut pages = Pages::new(Filter::default(), FIRST_PAGE);
+        let mut pages = ActionPager::new(Filter::default(), FIRST_PAGE);
         let (mut came, mut calls) = (Vec::new(), 0);
         while !pages.is_at_end {
             calls += 1;
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_service_that_does_not_heed_skip_is_given_up() {
-        let mut pages = Pages::new(Filter::default(), FIRST_PAGE);
+        let mut pages = ActionPager::new(Filter::default(), FIRST_PAGE);
         let page: Vec<_> = (1..=100)
             .map(|number| MachineAction::bare(id(number)))
             .collect();

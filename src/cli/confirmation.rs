@@ -13,8 +13,8 @@ use crate::engine::PlanId;
 use crate::platform;
 
 use super::failure::{Failure, RunExit};
+use super::format_time::{Count, Number};
 use super::terminal::{Color, stderr_width};
-use super::text::{Count, Number};
 
 /// Larger plans need their number typed.
 const TYPE_COUNT_ABOVE: u64 = 1000;
@@ -233,18 +233,18 @@ impl Terminal {
 
 pub(super) trait Answers: Read {
     /// Discards keys pressed before the question.
-    fn forget_typed(&self) -> io::Result<()>;
+    fn discard_typed(&self) -> io::Result<()>;
 }
 
 impl Answers for io::Stdin {
-    fn forget_typed(&self) -> io::Result<()> {
-        platform::forget_typed(self)
+    fn discard_typed(&self) -> io::Result<()> {
+        platform::discard_typed(self)
     }
 }
 
 impl Answers for File {
-    fn forget_typed(&self) -> io::Result<()> {
-        platform::forget_typed(self)
+    fn discard_typed(&self) -> io::Result<()> {
+        platform::discard_typed(self)
     }
 }
 
@@ -258,7 +258,7 @@ fn converse(
     let mut prompt = question.prompt();
     let mut refusal = Refusal::NoAnswer;
     for _ in 0..QUESTIONS {
-        input.forget_typed()?;
+        input.discard_typed()?;
         write!(output, "{prompt}")?;
         output.flush()?;
         refusal = match question.judge(read_line(&mut **input)?.as_deref()) {

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use crate::api::{Filter, MAX_TOP};
 use crate::model::{
-    ActionId, ActionStatus, ActionType, LaterActivity, MachineAction, MachineHistory, Undoing,
+    ActionId, ActionStatus, ActionType, LaterActivity, MachineAction, MachineHistory, ReleaseTarget,
 };
 
-use super::pages::Pages;
-use super::tenant_reads::{Reads, ReadsError};
+use super::action_pager::ActionPager;
+use super::reads_outside_runs::{Reads, ReadsError};
 
 /// The most pages read of a list: 200,000 actions.
 const MOST_PAGES: u32 = 20;
@@ -85,7 +85,7 @@ impl OtherActions {
         let Some(filter) = filter.filter(|_| !others.machines.is_empty()) else {
             return Ok(others);
         };
-        let mut pages = Pages::new(Filter::typed(filter), MAX_TOP);
+        let mut pages = ActionPager::new(Filter::typed(filter), MAX_TOP);
         let mut last = since;
         for _ in 0..MOST_PAGES {
             let Some(records) = pages.next(reads).await? else {
@@ -115,7 +115,7 @@ impl OtherActions {
             let newest = alike.clone().max_by_key(|change| change.created_at)?;
             let requestors = alike.filter_map(|change| change.requestor.as_deref());
             let requestors: Vec<_> = requestors.chain(meant.iter().map(String::as_str)).collect();
-            let undoing = Undoing {
+            let undoing = ReleaseTarget {
                 action_type: change.action_type.as_ref()?,
                 comment_sent: None,
                 requestors: &requestors,

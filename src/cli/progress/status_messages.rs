@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::text::{Number, window_name};
+use crate::cli::format_time::{Number, window_name};
 use crate::engine::core::{LaneView, RunEvent, Tally, WaitCause};
 use crate::engine::{LaneNames, RunView};
 use crate::model::{LaneId, Outcome, Uptime};

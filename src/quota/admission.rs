@@ -12,7 +12,7 @@ use super::window::{Window, Windows};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    Take,
+    SlotRequest,
     /// No call may be sent before this instant. It can get later if calls in flight end late, and earlier only if one
     /// is withdrawn.
     NotBefore(Uptime),
@@ -25,7 +25,7 @@ pub fn decide(now: Uptime, windows: &Windows, calls: &Calls) -> Decision {
         .filter_map(|window| first_free(now, window, calls))
         .max();
     match earliest {
-        None => Decision::Take,
+        None => Decision::SlotRequest,
         Some(instant) => Decision::NotBefore(instant),
     }
 }
@@ -179,7 +179,7 @@ mod tests {
     fn a_slot_comes_free_one_hold_after_the_reply_was_read() {
         let windows = windows(&["2/1s"]);
         let mut calls = Calls::new();
-        assert_eq!(decide(at(0), &windows, &calls), Decision::Take);
+        assert_eq!(decide(at(0), &windows, &calls), Decision::SlotRequest);
         calls.send();
         calls.send();
         assert_eq!(
@@ -195,7 +195,7 @@ mod tests {
             decide(at(1300), &windows, &calls),
             Decision::NotBefore(at(1301))
         );
-        assert_eq!(decide(at(1301), &windows, &calls), Decision::Take);
+        assert_eq!(decide(at(1301), &windows, &calls), Decision::SlotRequest);
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
             Duration::from_millis(121_001)
         );
         calls.end(at(500));
-        assert_eq!(decide(at(1501), &windows, &calls), Decision::Take);
+        assert_eq!(decide(at(1501), &windows, &calls), Decision::SlotRequest);
     }
 
     #[test]

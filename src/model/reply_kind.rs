@@ -23,7 +23,7 @@ pub enum ReplyKind<T> {
     /// 2xx with an empty body or a JSON body.
     Answer(T),
     /// 2xx with an invalid body (HTML, truncated or too large): the effect is unknown.
-    Garbled,
+    InvalidBody,
     Throttled(Throttle),
     Unauthorized,
     Forbidden,
@@ -44,8 +44,8 @@ pub enum ReplyKind<T> {
     /// The peer closed the connection without a valid response.
     Broken(String),
     /// No byte left this machine (connection refused, TLS, DNS), so this is no attempt. Contains the error.
-    NeverLeft(String),
-    /// As [`ReplyKind::NeverLeft`], because the host does not exist in DNS. Contains the host.
+    NotSent(String),
+    /// As [`ReplyKind::NotSent`], because the host does not exist in DNS. Contains the host.
     NoSuchHost(String),
 }
 
@@ -114,7 +114,7 @@ impl<T> Reply<T> {
             | ReplyKind::NotFound
             | ReplyKind::Refused
             | ReplyKind::Forbidden => true,
-            ReplyKind::Garbled
+            ReplyKind::InvalidBody
             | ReplyKind::Throttled(_)
             | ReplyKind::Unauthorized
             | ReplyKind::NoSuchAddress(_)
@@ -123,7 +123,7 @@ impl<T> Reply<T> {
             | ReplyKind::Redirected
             | ReplyKind::TimedOut
             | ReplyKind::Broken(_)
-            | ReplyKind::NeverLeft(_)
+            | ReplyKind::NotSent(_)
             | ReplyKind::NoSuchHost(_) => false,
         }
     }
@@ -132,7 +132,7 @@ impl<T> Reply<T> {
     pub fn is_response(&self) -> bool {
         !matches!(
             self.kind,
-            ReplyKind::NeverLeft(_)
+            ReplyKind::NotSent(_)
                 | ReplyKind::NoSuchHost(_)
                 | ReplyKind::TimedOut
                 | ReplyKind::Broken(_)

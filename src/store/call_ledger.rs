@@ -18,8 +18,8 @@ use crate::quota::{Calls, Decision, Windows};
 
 use super::error::StoreFault;
 use super::locks::Locks;
+use super::records::{CallId, RunKey, ScopeKey, SlotAnswer, SlotPurpose, SlotRequest};
 use super::sql_types::{Wall, count, execute, query, query_one};
-use super::types::{CallId, Purpose, RunKey, ScopeKey, Take, Taken};
 use super::{conflicts, quota_scopes};
 
 /// How often old calls are pruned.
@@ -42,7 +42,7 @@ pub(super) struct Ledger {
     boot: i64,
     locks: Locks,
     grace: Duration,
-    books: HashMap<ScopeKey, Book>,
+    books: HashMap<ScopeKey, ScopeCalls>,
     /// When each scope's cooldown ends; [`Uptime::MIN`] if it has none.
     cooldowns: HashMap<ScopeKey, Uptime>,
     sent: HashMap<CallId, ScopeKey>,
@@ -56,7 +56,7 @@ pub(super) struct Ledger {
 
 /// The calls of one scope that ended at most `reach` ago or are in flight.
 #[derive(Debug)]
-struct Book {
+struct ScopeCalls {
     calls: Calls,
     reach: Duration,
 }
@@ -103,20 +103,26 @@ impl Ledger {
     }
 
     /// Takes a slot and records the call, if the windows and the scope's cooldown allow it.
-    pub(super) fn take(&mut self, conn: &Connection, take: &Take) -> Result<Taken, StoreFault> {
+    pub(super) fn take(
+        &mut self,
+        conn: &Connection,
+        take: &SlotRequest,
+    ) -> Result<SlotAnswer, StoreFault> {
         self.prune(conn, take.now)?;
         let cooldown = self.cooldown(conn, take.scope, take.now)?;
         if cooldown > take.now.uptime {
-            return Ok(Taken::CoolingDown(cooldown));
+            return Ok(SlotAnswer::CoolingDown(cooldown));
         }
         let mut decision = self.decide(conn, take)?;
-        if decision != Decision::Take && self.look_for_dead(conn, take.now)? {
+        if decision != Decision::SlotRequest && self.look_for_dead(conn, take.now)? {
             decision = self.decide(conn, take)?;
         }
         match decision {
-            Decision::NotBefore(free) => Ok(Taken::NotBefore(free.after(self.jitter(take.now)))),
-            Decision::Take => {
-                if let Purpose::Send {
+            Decision::NotBefore(free) => {
+                Ok(SlotAnswer::NotBefore(free.after(self.jitter(take.now))))
+            }
+            Decision::SlotRequest => {
+                if let SlotPurpose::Send {
                     run,
                     row,
                     number: 1,
@@ -124,27 +130,27 @@ impl Ledger {
                 } = take.purpose
                     && let Some(other) = conflicts::sent_elsewhere(conn, &self.locks, run, row)?
                 {
-                    return Ok(Taken::InProgress(other));
+                    return Ok(SlotAnswer::InProgress(other));
                 }
-                self.enter(conn, take).map(Taken::Go)
+                self.enter(conn, take).map(SlotAnswer::Go)
             }
         }
     }
 
-    fn decide(&mut self, conn: &Connection, take: &Take) -> Result<Decision, StoreFault> {
+    fn decide(&mut self, conn: &Connection, take: &SlotRequest) -> Result<Decision, StoreFault> {
         if take.windows.is_empty() {
-            return Ok(Decision::Take);
+            return Ok(Decision::SlotRequest);
         }
         let book = self.book(conn, take.scope, &take.windows, take.now)?;
         Ok(quota::decide(take.now.uptime, &take.windows, &book.calls))
     }
 
-    fn enter(&mut self, conn: &Connection, take: &Take) -> Result<CallId, StoreFault> {
+    fn enter(&mut self, conn: &Connection, take: &SlotRequest) -> Result<CallId, StoreFault> {
         let attempt = match &take.purpose {
-            Purpose::Send {
+            SlotPurpose::Send {
                 run, row, number, ..
             } => Some((run, row, *number)),
-            Purpose::Read => None,
+            SlotPurpose::Read => None,
         };
         let sql = "INSERT INTO calls (scope, lock, boot, sent_up, sent_wall, run, row, attempt)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -257,7 +263,7 @@ impl Ledger {
         scope: ScopeKey,
         windows: &Windows,
         now: Moment,
-    ) -> Result<&Book, StoreFault> {
+    ) -> Result<&ScopeCalls, StoreFault> {
         let reach = windows.longest_hold();
         let fits = self
             .books
@@ -265,9 +271,9 @@ impl Ledger {
             .is_some_and(|book| book.reach >= reach);
         if !fits {
             let calls = read(conn, self.boot, scope, reach, now)?;
-            self.books.insert(scope, Book { calls, reach });
+            self.books.insert(scope, ScopeCalls { calls, reach });
         }
-        let book = self.books.entry(scope).or_insert_with(|| Book {
+        let book = self.books.entry(scope).or_insert_with(|| ScopeCalls {
             calls: Calls::new(),
             reach,
         });

@@ -11,8 +11,8 @@ use crate::model::{Moment, Uptime};
 use crate::retry::probe_pause;
 
 use super::event::{Effect, StopReason};
-use super::gate::{GateWait, WaitCause};
 use super::lane::{InFlight, Lane};
+use super::scope_gate::{GateWait, WaitCause};
 
 /// A token is renewed this long before it expires, or a tenth of its remaining life before, whichever is shorter.
 const AHEAD: Duration = Duration::from_secs(300);
