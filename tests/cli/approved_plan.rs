@@ -56,7 +56,7 @@ fn a_frozen_plan_is_sent_under_its_id_and_the_report_names_it() {
 }
 
 #[test]
-fn no_comment_becomes_another_one_in_the_file() {
+fn every_comment_survives_the_plan_file() {
     let comments = [
         "=1+1",
         "'quoted",
@@ -174,7 +174,7 @@ fn a_file_that_is_no_frozen_plan_keeps_its_id_while_its_actions_are_unchanged() 
 }
 
 #[test]
-fn an_id_that_may_turn_up_later_is_part_of_no_approved_plan() {
+fn an_approved_plan_rejects_missing_ids_that_may_be_found_later() {
     let place = with_open(3);
     let id = id_in(&place.run("preview ids.csv").stdout);
     let more = place.read("ids.csv") + &format!("{},x\n", nth_id(9));
@@ -194,7 +194,7 @@ fn an_id_that_may_turn_up_later_is_part_of_no_approved_plan() {
 }
 
 #[test]
-fn a_comment_with_blanks_around_it_is_the_same_in_the_file() {
+fn a_comment_with_surrounding_spaces_keeps_the_plan_id() {
     let place = with_open(1);
     let preview = [
         "preview",
@@ -213,7 +213,7 @@ fn a_comment_with_blanks_around_it_is_the_same_in_the_file() {
 }
 
 #[test]
-fn of_a_selection_an_approved_plan_is_bound_enough() {
+fn a_selection_with_an_approved_plan_needs_no_max_actions() {
     let place = with_open(3);
     let from_tenant = format!("--type Isolate --tenant-id {TENANT}");
     let id = id_in(&place.run(&format!("preview {from_tenant}")).stdout);
@@ -248,7 +248,7 @@ fn all_states_are_read_before_the_first_cancel() {
 }
 
 #[test]
-fn a_run_that_was_killed_before_its_plan_was_compared_is_compared_when_it_is_resumed() {
+fn resume_compares_the_plan_of_a_run_killed_before_the_comparison() {
     for is_edited in [true, false] {
         let mut place = with_open(3);
         let id = freeze(&place, "ids.csv");

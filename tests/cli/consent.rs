@@ -193,7 +193,7 @@ fn the_question_and_the_preview_show_the_same_plan_id() {
 }
 
 #[test]
-fn an_id_that_the_service_does_not_know_is_in_no_plan_and_counts_against_the_bound() {
+fn an_unknown_id_is_not_in_the_plan_but_counts_against_max_actions() {
     let place = place(3, "");
     let ids = [1, 2, 3, 9].map(|number| nth_id(number).to_string());
     place.write("ids.csv", format!("id\n{}", ids.join("\n")));
@@ -258,7 +258,7 @@ fn a_no_and_a_closed_terminal_leave_no_run_and_no_report() {
 }
 
 #[test]
-fn more_than_a_thousand_take_their_number() {
+fn more_than_a_thousand_actions_are_confirmed_by_typing_the_number() {
     let place = place(1001, "");
     let first = "To cancel 1,001 actions, type 1001 (Enter sends nothing): ";
     let second = "That is not 1001. Type 1001";
@@ -272,7 +272,7 @@ fn more_than_a_thousand_take_their_number() {
 }
 
 #[test]
-fn where_ids_come_through_standard_input_the_terminal_behind_it_is_asked() {
+fn with_ids_on_stdin_the_question_goes_to_the_controlling_terminal() {
     for (answer, code, cancels) in [("y\n", 0, 3), ("n\n", 2, 0)] {
         let place = place(3, "");
         ask(&place, "run - < ids.csv", "[y/N]: ", answer).exits(code);
@@ -281,7 +281,7 @@ fn where_ids_come_through_standard_input_the_terminal_behind_it_is_asked() {
 }
 
 #[test]
-fn without_a_terminal_nobody_is_asked_and_the_way_on_is_named() {
+fn without_a_terminal_the_run_is_refused_with_a_hint() {
     let place = place(3, "");
     let mut command = place.command("run ids.csv");
     let told = done(command.env("MDE_CANCEL_YES", "1")).exits(2).stderr;
@@ -291,7 +291,7 @@ fn without_a_terminal_nobody_is_asked_and_the_way_on_is_named() {
 }
 
 #[test]
-fn a_bound_on_time_counts_while_the_plan_is_made_for_a_run_that_nobody_is_asked_about() {
+fn stop_after_includes_planning_if_the_run_does_not_ask() {
     let place = place(3, "503@on=list");
     let words = "run ids.csv --yes --max-actions 10 --stop-after 1s";
     let told = run(&place, words).exits(4).stderr;
@@ -301,7 +301,7 @@ fn a_bound_on_time_counts_while_the_plan_is_made_for_a_run_that_nobody_is_asked_
 }
 
 #[test]
-fn a_plan_over_the_bound_is_refused_whoever_agreed_and_one_within_it_goes() {
+fn a_plan_over_max_actions_is_refused_and_one_within_it_is_sent() {
     let place = place(3, "");
     let told = run(&place, "run --yes --max-actions 2 ids.csv").exits(2);
     let why = "--max-actions allows 2";
@@ -312,7 +312,7 @@ fn a_plan_over_the_bound_is_refused_whoever_agreed_and_one_within_it_goes() {
 }
 
 #[test]
-fn a_large_plan_is_read_by_one_look_at_what_is_open_and_by_ids_for_the_rest() {
+fn a_large_plan_lists_open_actions_once_and_reads_the_rest_by_id() {
     let place = place(1_400, "");
     place.live.isolates(1_401..=1_500, Status::Succeeded);
     place.write_ids("ids.txt", 1..=1_500);
@@ -324,7 +324,7 @@ fn a_large_plan_is_read_by_one_look_at_what_is_open_and_by_ids_for_the_rest() {
 }
 
 #[test]
-fn where_nothing_is_to_be_sent_nobody_is_asked() {
+fn without_anything_to_send_there_is_no_question() {
     let place = place(1, "");
     place.write("ids.csv", "id,type\n");
     talk(&place, "run ids.csv", &[]).exits(0);
@@ -375,7 +375,7 @@ fn what_has_ended_is_known_before_the_question_and_states_are_read_once() {
 }
 
 #[test]
-fn a_bound_counts_what_is_left_once_all_states_are_read() {
+fn max_actions_counts_only_open_actions() {
     let place = place(250, "");
     place.live.isolates(2..=250, Status::Failed);
     run(&place, "run --yes --max-actions 1 ids.csv").exits(0);
@@ -407,7 +407,7 @@ fn what_cannot_be_read_is_refused_before_anybody_is_asked() {
 }
 
 #[test]
-fn a_selection_from_the_tenant_takes_its_number_however_small() {
+fn a_selection_from_the_tenant_is_always_confirmed_by_typing_the_number() {
     let place = place(3, "");
     let prompt = "To cancel 3 actions, type 3 ";
     ask(&place, "run --type Isolate", prompt, "n\n").exits(2);
@@ -418,7 +418,7 @@ fn a_selection_from_the_tenant_takes_its_number_however_small() {
 }
 
 #[test]
-fn a_plan_that_was_killed_before_it_was_counted_is_held_to_its_bound_when_it_is_resumed() {
+fn resume_checks_max_actions_of_a_run_killed_before_its_plan_was_counted() {
     for (bound, code, cancels) in [(2, 2, 0), (3, 0, 3)] {
         let place = place(3, "hang@on=list,count=1");
         let line = format!("run --yes --max-actions {bound} ids.csv");
@@ -436,7 +436,7 @@ fn a_plan_that_was_killed_before_it_was_counted_is_held_to_its_bound_when_it_is_
 }
 
 #[test]
-fn a_run_that_waits_at_its_question_or_is_stopped_there_is_in_nobodys_way() {
+fn an_unanswered_question_blocks_no_other_run() {
     for is_stopped in [false, true] {
         let place = place(3, "");
         let (mut keyboard, screen) = terminal();
@@ -460,7 +460,7 @@ fn a_run_that_waits_at_its_question_or_is_stopped_there_is_in_nobodys_way() {
 }
 
 #[test]
-fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
+fn resume_asks_about_a_run_killed_at_its_question() {
     let number = ("(Enter sends nothing): ", "3\n");
     for (selection, (prompt, answer)) in [
         ("ids.csv", ("[y/N]: ", "y\n")),
@@ -486,7 +486,7 @@ fn a_plan_that_was_killed_at_its_question_is_asked_about_when_it_is_resumed() {
 }
 
 #[test]
-fn bars_are_drawn_while_a_run_goes_on_and_leave_no_trace() {
+fn progress_bars_disappear_when_the_run_ends() {
     let place = place(3, "");
     let done = talk(&place, "run --sandbox --quota 1/20s ids.csv", &[]);
     let (before, after) = done.shown.rsplit_once("sent ").unwrap();

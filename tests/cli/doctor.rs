@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 #[test]
-fn doctor_says_how_each_thing_stands_and_cancels_nothing() {
+fn doctor_reports_each_check_and_cancels_nothing() {
     let place = place(1, TokenSettings::default());
     let out = done(&mut with_secret(&place, "doctor")).exits(0).stdout;
     assert!(
@@ -50,7 +50,7 @@ fn doctor_says_how_each_thing_stands_and_cancels_nothing() {
 }
 
 #[test]
-fn doctor_grades_what_is_wrong_and_ends_with_five_where_nothing_can_be_sent() {
+fn doctor_exits_with_5_if_nothing_can_be_sent() {
     let roles = |roles: &[&str]| TokenSettings {
         secret: Some(SECRET.into()),
         roles: roles.iter().map(|&role| role.to_owned()).collect(),

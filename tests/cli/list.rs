@@ -290,7 +290,7 @@ fn a_selection_of_more_than_was_allowed_sends_nothing_and_leaves_no_run() {
 }
 
 #[test]
-fn a_selection_that_broke_off_is_not_taken_up_again() {
+fn an_interrupted_selection_is_not_resumed() {
     let tenant = tenant_with(150, 100, "hang@on=list,nth=2");
     let words = format!("run --type Isolate --max-actions 9 {UNASKED}");
     let mut run = start(&tenant, &words);
@@ -315,7 +315,7 @@ fn a_forbidden_list_names_the_permission_and_a_throttled_one_waits() {
 }
 
 #[test]
-fn a_reader_that_leaves_ends_the_list_in_silence() {
+fn a_closed_pipe_ends_a_list_silently() {
     let tenant = tenant_with(2_000, 10_000, "");
     let mut list = start(&tenant, "list");
     let mut found = BufReader::new(list.stdout.take().unwrap());

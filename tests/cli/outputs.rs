@@ -40,7 +40,7 @@ fn write_wave(folder: &Path, count: usize, more: &str) {
 }
 
 #[test]
-fn the_page_of_a_run_that_goes_on_renews_itself_until_the_run_has_ended() {
+fn the_html_report_of_a_live_run_renews_itself_until_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let words = "run - --sandbox --yes --input-format lines --report r.html";
     let mut child = command(folder.path(), words)
@@ -114,7 +114,7 @@ fn one_run_writes_every_format_and_report_writes_the_same_again() {
 }
 
 #[test]
-fn figures_that_have_no_place_are_refused_before_anything_is_sent() {
+fn an_unwritable_metrics_file_is_refused_before_anything_is_sent() {
     let folder = folder();
     for (path, what) in [
         ("-", "needs the name of a file"),
@@ -272,7 +272,7 @@ fn a_report_that_is_opened_in_mid_run_costs_exit_code_1_and_is_written_again_els
 }
 
 #[test]
-fn a_follow_up_list_has_the_ending_of_a_table() {
+fn a_follow_up_list_must_be_a_csv_file() {
     let folder = folder();
     for path in ["x.html", "x", "x.csv.txt", "-"] {
         for command in ["run ids.txt --sandbox", "resume", "report"] {
@@ -284,7 +284,7 @@ fn a_follow_up_list_has_the_ending_of_a_table() {
 }
 
 #[test]
-fn a_bare_resume_writes_the_files_that_the_run_was_begun_with() {
+fn resume_without_output_flags_writes_the_original_files() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     write_ids(&at("ids.txt"), 70);
@@ -344,7 +344,7 @@ fn a_link_that_somebody_else_planted_is_not_followed() {
 }
 
 #[test]
-fn a_report_counts_accepted_rows_as_done_where_nobody_wanted_to_see_more() {
+fn a_report_counts_accepted_rows_as_done_without_verification() {
     let place = Place::with(|settings| {
         settings.cancels.open = CancelEffect::Late(Duration::from_hours(1));
     });
@@ -362,7 +362,7 @@ fn a_report_counts_accepted_rows_as_done_where_nobody_wanted_to_see_more() {
 }
 
 #[test]
-fn a_dry_run_is_held_to_its_bound_and_can_be_tried_in_the_sandbox() {
+fn a_dry_run_checks_max_actions_and_works_in_the_sandbox() {
     let folder = folder();
     let words = "run ids.txt --input-format lines --sandbox --dry-run";
     let plan = run(folder.path(), words).exits(3).stdout;

@@ -315,7 +315,7 @@ const TENANT: &str =
     "--tenant-id 11111111-2222-3333-4444-555555555555 --max-actions 99 --quota none --rate none";
 
 #[test]
-fn a_wave_is_seen_whole_and_machines_that_are_isolated_now_are_follow_ups() {
+fn a_preview_shows_all_statuses_of_a_wave_and_isolated_machines_are_follow_ups() {
     let place = wave();
     let plan = place
         .run("preview --type Isolate --since 2h --exclude-from keep.txt")

@@ -56,7 +56,7 @@ fn without_a_tenant_the_input_is_sorted_and_nothing_is_called_or_left_behind() {
 }
 
 #[test]
-fn a_clean_plan_and_nothing_to_do_exit_with_nought() {
+fn a_clean_plan_and_an_empty_one_exit_with_0() {
     let folder = Folder::new();
     folder.write_ids("one.txt", 1..=1);
     let plan = folder.run("preview --no-precheck one.txt").exits(0).stdout;
@@ -68,7 +68,7 @@ fn a_clean_plan_and_nothing_to_do_exit_with_nought() {
 }
 
 #[test]
-fn a_frozen_plan_sends_its_send_rows_alone_and_has_the_same_id() {
+fn a_plan_file_sends_only_its_send_rows_and_keeps_the_id() {
     let folder = Folder::new();
     mixed(&folder);
     let frozen = folder.run("preview --no-precheck --format csv a.csv");
@@ -94,7 +94,7 @@ fn a_frozen_plan_sends_its_send_rows_alone_and_has_the_same_id() {
 }
 
 #[test]
-fn a_preview_without_a_token_names_the_way_without_states() {
+fn a_preview_without_a_token_hints_at_no_precheck() {
     let folder = Folder::new();
     mixed(&folder);
     let done = folder.run("preview a.csv").exits(2);
@@ -103,7 +103,7 @@ fn a_preview_without_a_token_names_the_way_without_states() {
 }
 
 #[test]
-fn whoever_reads_only_the_beginning_of_a_plan_is_no_fault() {
+fn a_closed_pipe_ends_a_preview_silently() {
     let folder = Folder::new();
     folder.write_ids("many.txt", 1..=5000);
     let mut child = start(&mut folder.command("preview --no-precheck --format csv many.txt"));
@@ -134,7 +134,7 @@ fn ten_thousand_ids_cost_a_page_of_what_is_open_and_a_read_for_each_hundred_of_t
 }
 
 #[test]
-fn the_record_has_the_last_word_and_a_frozen_plan_keeps_it() {
+fn a_plan_file_keeps_what_the_records_said() {
     let place = place("", 4);
     place.live.isolates(1..=1, Status::Pending);
     place.live.isolates(2..=2, Status::Cancelled);
@@ -163,7 +163,7 @@ fn the_record_has_the_last_word_and_a_frozen_plan_keeps_it() {
 }
 
 #[test]
-fn where_states_may_not_be_read_the_way_without_is_named() {
+fn a_preview_that_may_not_read_states_hints_at_no_precheck() {
     let done = place("403@on=list", 3).run("preview ids.txt").exits(5);
     assert_eq!(done.stdout, "");
     let told = done.stderr;
@@ -221,7 +221,7 @@ fn a_selection_from_the_tenant_is_shown_as_a_run_would_take_it() {
 }
 
 #[test]
-fn what_is_not_selected_of_an_input_is_held_back() {
+fn rows_outside_the_selection_are_skipped() {
     let folder = Folder::new();
     mixed(&folder);
     let words = "preview --no-precheck --type LiveResponse --format json a.csv";

@@ -286,7 +286,7 @@ fn a_plan_is_shown_again_and_a_short_id_means_the_run_that_found_the_machines() 
 }
 
 #[test]
-fn whose_isolations_were_the_mistake_must_be_said_where_there_are_several() {
+fn a_release_of_several_requestors_machines_requires_requestor() {
     let (place, run) = wave(2, "", Latency::NONE);
     place.sandbox().add(action(3, 3, "Isolate", "ana", 60));
     place.write_ids("wave.txt", 1..=3);

@@ -97,7 +97,7 @@ fn a_finished_run_writes_its_report_again() {
 }
 
 #[test]
-fn ids_from_a_pipe_are_gone_on_with_and_what_never_came_is_said() {
+fn resume_sends_the_ids_read_from_a_pipe_and_reports_the_unread_rest() {
     let folder = Folder::new();
     let mut command = folder.command("run - --sandbox --report report.csv");
     let mut child = start(command.stdin(Stdio::piped()));
@@ -122,7 +122,7 @@ fn ids_from_a_pipe_are_gone_on_with_and_what_never_came_is_said() {
 }
 
 #[test]
-fn a_file_of_any_layout_is_taken_up_where_its_reading_broke_off() {
+fn resume_continues_reading_any_format_where_it_stopped() {
     let lines = ids(6).join("\n");
     let wide = std::iter::once(0xFEFF).chain(lines.encode_utf16());
     let wide: Vec<u8> = wide.flat_map(u16::to_le_bytes).collect();
@@ -147,7 +147,7 @@ fn a_file_of_any_layout_is_taken_up_where_its_reading_broke_off() {
 }
 
 #[test]
-fn a_file_is_read_on_behind_the_rows_that_are_stored_if_it_still_begins_with_them() {
+fn resume_reads_on_only_if_the_file_still_starts_with_the_stored_rows() {
     let longer = ids(7).join("\n");
     let other = ids(6)[1..].join("\n");
     let shorter = ids(1).join("\n");
@@ -179,7 +179,7 @@ fn a_file_is_read_on_behind_the_rows_that_are_stored_if_it_still_begins_with_the
 }
 
 #[test]
-fn what_comes_through_standard_input_of_a_resume_is_not_what_the_run_had_been_given() {
+fn resume_does_not_take_its_stdin_for_the_runs_input() {
     let folder = Folder::new();
     folder.write_ids("ids.txt", 1..=4);
     run_through(&folder, "ids.txt -");
@@ -206,7 +206,7 @@ fn what_comes_through_standard_input_of_a_resume_is_not_what_the_run_had_been_gi
 }
 
 #[test]
-fn what_cannot_be_resumed_is_refused_with_a_way_on() {
+fn a_run_that_cannot_be_resumed_is_refused_with_a_hint() {
     let folder = Folder::new();
     for (words, complaint) in [
         ("resume --yes", "there is no run in "),
@@ -234,7 +234,7 @@ fn begin_long(folder: &Folder) -> (Child, String) {
 }
 
 #[test]
-fn a_run_that_goes_on_is_refused_before_anybody_signs_in() {
+fn a_live_run_is_refused_before_the_sign_in() {
     let folder = Folder::new();
     let clock = SystemClock::new();
     let process = Process {
@@ -253,7 +253,7 @@ fn a_run_that_goes_on_is_refused_before_anybody_signs_in() {
 }
 
 #[test]
-fn a_run_that_goes_on_is_neither_taken_up_nor_removed_and_what_stopped_is_removed_with_consent() {
+fn a_live_run_is_neither_resumed_nor_removed_and_a_stopped_one_is_removed_if_confirmed() {
     let folder = Folder::new();
     let (child, id) = begin_long(&folder);
     let holder = format!("is held by pid {}", child.id());

@@ -31,7 +31,7 @@ fn a_report_that_cannot_be_written_costs_neither_the_others_nor_the_summary() {
 }
 
 #[test]
-fn no_two_things_of_a_run_stand_in_one_file() {
+fn no_file_is_named_for_two_purposes() {
     let folder = Folder::new();
     folder.write("ids.csv", ONE);
     folder.write("keep.txt", "");
@@ -101,7 +101,7 @@ fn next_command<'told>(stdout: &'told str, name: &str) -> &'told str {
 }
 
 #[test]
-fn the_command_that_goes_on_can_be_typed_as_it_stands() {
+fn the_resume_command_in_the_summary_works_as_printed() {
     let folder = Folder::new();
     folder.write_ids("ids.txt", 1..=70);
     let words = "run --sandbox ids.txt --stop-after 1s --report it.csv";
@@ -114,7 +114,7 @@ fn the_command_that_goes_on_can_be_typed_as_it_stands() {
 }
 
 #[test]
-fn machines_that_need_a_hand_are_listed_by_the_command_that_is_named() {
+fn the_follow_up_command_in_the_summary_lists_the_machines() {
     let folder = Folder::new();
     let rows = (1..=60).map(|number| format!("{},Isolate\n", nth_id(number)));
     folder.write("wave.csv", format!("id,type\n{}", rows.collect::<String>()));
@@ -170,7 +170,7 @@ fn accepted_cancels_end_as_their_records_do_or_stay_accepted_when_time_is_up() {
 }
 
 #[test]
-fn a_run_that_may_not_read_names_the_command_that_sends_without_and_it_works() {
+fn a_run_that_may_not_read_prints_a_no_precheck_command_that_works() {
     let place = Place::with(|settings| {
         settings.faults = Faults::parse("403@on=list;403@on=get").unwrap();
     });
@@ -192,7 +192,7 @@ fn a_run_that_may_not_read_names_the_command_that_sends_without_and_it_works() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_ends_the_look_at_what_became_of_the_machines() {
+fn a_signal_ends_the_follow_up_check() {
     use mde_cancel::sandbox::CallKind;
     let place = Place::with(|settings| {
         settings.faults = Faults::parse("hang@on=list,after=1").unwrap();

@@ -148,7 +148,7 @@ fn no_secret_and_no_token_stays_in_streams_logs_reports_state_or_the_command_lin
 }
 
 #[test]
-fn a_refused_sign_in_ends_with_five_says_the_mend_and_begins_no_run() {
+fn a_refused_sign_in_exits_with_5_prints_a_fix_and_starts_no_run() {
     let tokens = TokenSettings {
         secret: Some("right".into()),
         tenants: vec![TENANT.to_owned()],
@@ -221,7 +221,7 @@ fn a_token_of_another_tenant_stops_before_any_call() {
 }
 
 #[test]
-fn a_token_of_ones_own_is_not_used_for_a_tenant_that_is_named_by_its_domain() {
+fn a_static_token_is_refused_for_a_tenant_named_by_domain() {
     let place = place(3, TokenSettings::default());
     let token = place.sandbox().token(OTHER, APP);
     let mut command = with_token(&place, "run --yes ids.txt", &token);

@@ -101,7 +101,7 @@ fn signals_that_the_parent_set_to_be_ignored_stay_ignored_and_the_others_end_it(
 }
 
 #[test]
-fn a_signal_that_nobody_ignores_ends_it_well() {
+fn a_signal_that_is_not_ignored_exits_with_0() {
     let folder = tempfile::tempdir().unwrap();
     // A shell can't reset a signal that is already ignored, as under nohup.
     let own = std::process::id();
@@ -117,7 +117,7 @@ fn a_signal_that_nobody_ignores_ends_it_well() {
 }
 
 #[test]
-fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
+fn the_file_size_limit_acts_like_a_full_disk() {
     let folder = Folder::new();
     folder.write_ids("ids.txt", 1..=300);
     // In units of 512 bytes: too little for the journal's first page, for its tables, and for the rows.
@@ -132,7 +132,7 @@ fn a_file_that_would_grow_over_the_limit_is_a_full_disk_and_no_sudden_end() {
 }
 
 #[test]
-fn the_second_signal_leaves_at_once_and_names_the_run_and_how_it_is_continued() {
+fn the_second_signal_exits_at_once_and_prints_the_resume_command() {
     let place = Place::with(|settings| {
         settings.faults = Faults::parse("hang@on=cancel").unwrap();
     });

@@ -100,7 +100,7 @@ fn spend(peer: Peer) -> Spent {
 }
 
 #[test]
-fn a_call_that_came_to_nothing_costs_what_it_may_have_cost_the_service() {
+fn a_failed_call_uses_the_quota_that_the_service_may_have_counted() {
     let [absent, closes, hangs, no_tls] = [Peer::Absent, Peer::Closes, Peer::Hangs, Peer::NoTls]
         .map(|peer| std::thread::spawn(move || spend(peer)))
         .map(|spending| spending.join().unwrap());

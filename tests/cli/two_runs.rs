@@ -139,7 +139,7 @@ fn a_run_is_not_continued_with_the_token_of_another_tenant() {
 }
 
 #[test]
-fn a_limit_that_cannot_be_believed_holds_nothing_up_and_what_was_taught_is_forgotten_on_request() {
+fn an_implausible_limit_is_ignored_and_quota_reset_forgets_limits_and_pauses() {
     let sent = AtomicUsize::new(0);
     let service = FakeService::start(move |_| {
         let limit = match sent.fetch_add(1, Ordering::SeqCst) {
@@ -176,7 +176,7 @@ fn a_limit_that_cannot_be_believed_holds_nothing_up_and_what_was_taught_is_forgo
 }
 
 #[test]
-fn a_journal_that_hides_rows_or_answers_by_code_never_looks_like_success() {
+fn a_journal_with_changed_rows_or_a_view_never_looks_like_success() {
     for (damage, expected) in [
         ("UPDATE rows SET lane = 60000 WHERE outcome IS NULL", "is damaged"),
         (

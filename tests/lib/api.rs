@@ -370,7 +370,7 @@ async fn a_server_that_never_answers_times_out() {
 }
 
 #[tokio::test]
-async fn what_never_left_is_told_for_certain() {
+async fn a_call_without_a_sent_byte_is_reported_as_not_sent() {
     // Bound but not listening, so that nothing else gets the port.
     let silent = tokio::net::TcpSocket::new_v4().unwrap();
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -435,7 +435,7 @@ async fn a_redirect_is_told_and_never_followed() {
 }
 
 #[tokio::test]
-async fn an_error_answer_carries_its_words_and_never_our_token() {
+async fn an_error_reply_keeps_the_services_text_without_the_token() {
     let body = r#"{"error":{"code":"Forbidden","message":"no a-token-that-is-long-enough","target":"c0ffee"}}"#;
     let reply = reply_to(answer("403 Forbidden", "", body)).await;
     assert_eq!(reply.kind, ReplyKind::Forbidden);
@@ -474,7 +474,7 @@ async fn calls_share_connections() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_read_and_not_answered_is_not_sent_again_behind_our_back() {
+async fn the_http_client_never_retries_by_itself() {
     let server = RawServer::with(vec![
         (answer("200 OK", "", ""), Then::Stays),
         (Vec::new(), Then::Closes),

@@ -240,7 +240,7 @@ fn property_tests_run_the_same_cases_each_time() {
 }
 
 #[test]
-fn the_reader_of_paths_finds_what_it_should() {
+fn words_after_finds_path_segments() {
     for (line, modules) in [
         ("use crate::store::Store;", &["store"][..]),
         ("fn f(x: crate::api::Y, z: crate::cli::Z)", &["api", "cli"]),

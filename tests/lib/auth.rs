@@ -184,7 +184,7 @@ async fn a_secret_signs_in_once_and_again_only_when_a_new_token_is_wanted() {
 }
 
 #[tokio::test]
-async fn whoever_comes_while_a_sign_in_is_under_way_takes_what_it_brings() {
+async fn concurrent_callers_share_one_sign_in() {
     let server = login_service(&[granted(1), granted(2)]);
     let credential = by_secret(server.address());
     let all =
@@ -219,7 +219,7 @@ async fn a_refusal_is_one_clear_line_with_the_mend_and_is_not_tried_twice() {
 }
 
 #[tokio::test]
-async fn trouble_of_the_login_service_is_told_from_a_refusal_and_left_to_one_layer() {
+async fn login_service_faults_are_not_refusals_and_are_not_retried_twice() {
     for (status, body) in [
         (503, "<html>busy</html>".to_owned()),
         (429, String::new()),
@@ -527,7 +527,7 @@ async fn a_refresh_token_that_comes_back_unchanged_is_sent_again_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_person_who_declines_or_is_too_late_ends_the_sign_in() {
+async fn a_declined_or_expired_device_code_ends_the_sign_in() {
     for (error, number) in [
         ("authorization_declined", 70_018),
         ("expired_token", 70_020),

@@ -250,7 +250,7 @@ fn no_debug_output_shows_a_secret() {
 }
 
 #[test]
-fn more_is_said_by_each_v_and_quiet_hides_the_bars_unless_they_were_asked_for() {
+fn each_v_logs_more_and_quiet_hides_progress_unless_requested() {
     for (flags, directives, progress) in [
         ("", "warn", ProgressMode::Auto),
         ("-v", "warn,mde_cancel=info", ProgressMode::Auto),
@@ -308,7 +308,7 @@ fn a_selection_narrows_an_input_as_it_is_typed() {
 }
 
 #[test]
-fn without_an_input_what_is_open_comes_from_the_tenant() {
+fn without_an_input_the_tenants_open_actions_are_selected() {
     let now = jiff::Timestamp::UNIX_EPOCH;
     let run = selecting("--type Isolate").run();
     assert!(run.args.plan.input.inputs.is_empty());
@@ -345,7 +345,7 @@ fn a_list_may_mean_everything_and_reads_as_slowly_as_a_run() {
 }
 
 #[test]
-fn what_cannot_be_meant_together_is_refused() {
+fn conflicting_flags_are_refused() {
     let needs_records = "a selection by status or time needs the actions' records";
     let needs_rows = "there is neither an INPUT nor a selection from the tenant";
     let in_tenant = "run --yes --type Isolate --tenant-id contoso.onmicrosoft.com";
@@ -532,7 +532,7 @@ fn what_cannot_be_typed_is_told_by_the_parser_and_names_the_flag() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_text_is_refused_where_text_is_wanted_and_taken_where_a_path_is() {
+fn non_utf8_values_are_accepted_only_for_paths() {
     use std::os::unix::ffi::OsStringExt as _;
     let bytes = || OsString::from_vec(b"\xffs3cr3t-marker".to_vec());
     for name in ["MDE_CANCEL_TOKEN", "MDE_CANCEL_COMMENT"] {

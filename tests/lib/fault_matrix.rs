@@ -115,7 +115,7 @@ fn an_attempt_that_was_applied_without_an_answer_ends_as_cancelled() {
 }
 
 #[test]
-fn a_call_that_hangs_is_given_up_and_its_fate_is_cleared() {
+fn a_call_that_times_out_gets_its_result_from_a_read() {
     assert_each(
         &["hang", "applied-hang"],
         ONCE,
@@ -132,7 +132,7 @@ fn a_row_that_never_gets_through_fails_where_it_was_surely_not_applied() {
 }
 
 #[test]
-fn a_row_whose_fate_nobody_can_tell_is_unknown_without_reading_and_failed_with_it() {
+fn a_row_without_an_answer_is_unknown_if_reads_are_forbidden_and_failed_otherwise() {
     let faults = ["500", "502", "reset", "html"];
     assert_each(&faults, ALWAYS, [Failed, Unknown], |scenario| {
         scenario.max_attempts(3)

@@ -162,7 +162,7 @@ fn rows_that_are_always_unavailable_fail_however_many_they_are() {
 }
 
 #[test]
-fn a_row_of_which_no_byte_can_leave_lets_the_others_by() {
+fn a_row_that_cannot_be_sent_does_not_block_the_others() {
     let mut world = world(1000);
     world.pace = None;
     world.until = secs(700);
@@ -345,7 +345,7 @@ fn run_id(number: u128) -> RunId {
 }
 
 #[test]
-fn what_another_run_is_working_on_goes_last_and_is_looked_up_again() {
+fn rows_in_progress_in_another_run_go_last_and_are_checked_again() {
     for precheck in [Precheck::Skip, Precheck::ReadFirst] {
         let mut world = world(300);
         world.rules.precheck = precheck;
@@ -604,7 +604,7 @@ fn an_outage_of_cancels_alone_costs_no_row_and_few_slots_although_reads_are_answ
 }
 
 #[test]
-fn tries_of_which_no_byte_left_are_counted_nowhere() {
+fn attempts_without_a_sent_byte_are_not_counted() {
     let never_left = || ReplyKind::NotSent("no such host".into());
     let answers = vec![
         ReplyKind::NotApplied(None),

@@ -303,7 +303,7 @@ fn only_what_draws_a_table_is_passed_over_as_a_line_of_it() {
 }
 
 #[test]
-fn blanks_behind_a_first_document_are_read_once() {
+fn whitespace_after_a_document_is_read_only_once() {
     let blanks = " ".repeat(16 * 1024 * 1024);
     let text = format!("{{\"id\":\"{A}\"}}{blanks}{{\"id\":\"{B}\"}}");
     assert_eq!(told(&rows(text)), [A, B]);
@@ -771,7 +771,7 @@ fn a_type_that_is_none_we_know_is_skipped_and_shown_as_it_was_given() {
 }
 
 #[test]
-fn a_bad_type_spoils_its_row_alone_and_not_one_that_stays_back_anyway() {
+fn an_invalid_type_affects_only_its_own_row_unless_that_is_skipped_anyway() {
     let told = planned("id,type,Type\n{A},Isolate,Unisolate\n{B},Isolate,\n");
     assert!(told[0].starts_with("invalid: "), "{told:?}");
     assert_eq!(told[1], "send");

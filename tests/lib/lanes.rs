@@ -62,7 +62,7 @@ fn a_lane_that_cannot_sign_in_and_one_whose_service_is_gone_stop_alone() {
 }
 
 #[test]
-fn a_wish_to_stop_stops_every_lane_and_a_graver_reason_of_one_is_the_runs() {
+fn a_stop_stops_every_lane_and_the_gravest_reason_wins() {
     let mut sim = lanes(3);
     refuse(&mut sim, 1);
     sim.ends = vec![ProcessEnd {

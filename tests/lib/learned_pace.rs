@@ -143,7 +143,7 @@ fn through(counter: Counter, hint: Option<Duration>) -> (Gateway, Duration) {
 }
 
 #[test]
-fn gateways_that_bear_no_second_burst_are_learned_in_a_minute() {
+fn the_rate_of_gateways_without_a_second_burst_is_learned_in_a_minute() {
     // The second number is the most a minute that the gateway or our own window lets through.
     let gateways = [
         (Counter::TwoBuckets(100.0), 100.0),
@@ -194,7 +194,7 @@ fn an_hour_that_others_used_up_is_waited_for_and_slows_nothing_down_afterwards()
 }
 
 #[test]
-fn what_others_leave_again_is_used_again() {
+fn quota_that_others_free_is_used_again() {
     let (gateway, elapsed) = through(Counter::Shared(50), Some(Duration::from_secs(5)));
     let (refused, _) = gateway.after_the_first();
     println!("{} refused, {elapsed:.0?}", gateway.refused.len());
@@ -204,7 +204,7 @@ fn what_others_leave_again_is_used_again() {
 }
 
 #[test]
-fn a_gateway_that_bears_every_burst_teaches_nothing() {
+fn a_gateway_that_allows_every_burst_teaches_no_rate() {
     let (gateway, elapsed) = through(Counter::Leaky(100.0, 99.0), None);
     assert_eq!(gateway.refused, [0.0; 0]);
     assert!(elapsed < Duration::from_secs(13 * 60 + 10), "{elapsed:?}");

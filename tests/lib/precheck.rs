@@ -183,7 +183,7 @@ fn a_small_input_with_a_missing_id_waits_only_for_its_second_look() {
 }
 
 #[test]
-fn types_without_a_permission_hold_up_nobody_behind_them() {
+fn forbidden_types_do_not_delay_the_rows_after_them() {
     let type_of = |row: RowNumber| {
         Some(if row.0 <= 10 {
             ActionType::LiveResponse
@@ -322,7 +322,7 @@ fn a_token_that_may_not_read_stops_the_run_before_anything_is_sent() {
 }
 
 #[test]
-fn leave_to_read_that_is_lost_stops_a_run_in_which_a_missing_id_waits_to_be_looked_for_again() {
+fn losing_the_read_permission_stops_a_run_with_a_missing_id_to_reread() {
     let mut world = Simulation::prechecked(3);
     world.state_of = Box::new(|row, _| (row.0 != 1).then_some(ActionStatus::Pending));
     world.cancel_answer = Box::new(|id, _| {

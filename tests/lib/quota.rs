@@ -149,7 +149,7 @@ fn usual_governor_settings_break_the_quota_and_the_models_say_so() {
 }
 
 #[test]
-fn slots_that_count_from_the_sending_break_the_quota_and_the_models_say_so() {
+fn slots_counted_from_sending_exceed_the_quota_and_the_models_notice() {
     // One call lands late and the next at once, a period after the first was sent: too close for the service.
     let windows = Windows::new(vec![Window::parse("1/1s").unwrap()]);
     let landed = [Duration::from_millis(900), Duration::from_millis(1001)];

@@ -204,7 +204,7 @@ async fn transient_faults_are_tried_again_and_an_outage_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_wait_for_another_try_outlasts_the_patience() {
+async fn no_retry_wait_outlasts_the_time_limit() {
     let mut bench = Bench::with(3, "503").await;
     let mut settings = settings_for(bench.scope);
     // If waits were drawn from this base alone, the first would outlast any test.

@@ -440,7 +440,7 @@ fn whatever_is_answered_a_run_ends_and_says_nothing_that_no_record_said() {
 }
 
 #[test]
-fn redirects_and_garbled_answers_to_nearly_all_calls_end_a_run_truly() {
+fn a_run_with_mostly_redirects_and_garbled_answers_ends_with_true_outcomes() {
     let saying = |kind| Saying {
         kind,
         http_status: None,
@@ -464,7 +464,7 @@ fn redirects_and_garbled_answers_to_nearly_all_calls_end_a_run_truly() {
 }
 
 #[test]
-fn what_the_client_makes_of_hostile_bytes_ends_a_run_as_truly() {
+fn a_run_with_hostile_bytes_ends_with_true_outcomes() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -675,7 +675,7 @@ fn an_answer_that_has_nothing_to_do_with_the_ids_is_followed_by_single_reads() {
 }
 
 #[test]
-fn two_words_that_an_action_is_unknown_are_half_a_minute_apart() {
+fn an_action_is_unknown_only_after_two_reads_half_a_minute_apart() {
     let mut world = Simulation::prechecked(1);
     world.state_of = Box::new(|_, _| None);
     let history = world.run();

@@ -543,7 +543,7 @@ fn hostile_rows() -> Vec<ReportRow> {
 }
 
 #[test]
-fn json_keeps_every_text_as_it_was_and_prints_nothing_that_acts() {
+fn json_keeps_every_text_and_contains_no_control_characters() {
     let rows = hostile_rows();
     let text = written(ReportFormat::Json, &rows, &summary(&rows, HOSTILE[2]));
     let acts = |letter: char| {
@@ -750,7 +750,7 @@ fn every_row_stands_on_the_page_once_with_its_outcome() {
 }
 
 #[test]
-fn a_ticket_begins_with_what_is_left_and_holds_every_row_of_a_short_run() {
+fn the_markdown_report_starts_with_what_is_left_and_has_every_row_of_a_short_run() {
     let rows = hostile_rows();
     let text = written(ReportFormat::Markdown, &rows, &summary(&rows, "x"));
     assert!(text.starts_with("# 2 machines are isolated now and need release\n"));
@@ -766,7 +766,7 @@ fn a_ticket_begins_with_what_is_left_and_holds_every_row_of_a_short_run() {
 }
 
 #[test]
-fn a_ticket_of_a_long_run_holds_what_needs_a_look_and_says_what_it_leaves_out() {
+fn the_markdown_report_of_a_long_run_has_rows_that_need_work_and_counts_the_rest() {
     let many = |outcome, count: usize| (0..count).map(move |number| row(number, outcome, "x"));
     let mut rows: Vec<_> = many(Outcome::Cancelled, 600).collect();
     rows.extend(many(Outcome::Failed, 2));

@@ -316,7 +316,7 @@ async fn every_fault_shows_and_does_the_work_only_where_it_says_so() {
 }
 
 #[tokio::test]
-async fn a_storm_tells_its_wait_where_it_was_told_to_and_is_no_violation() {
+async fn a_429_storm_gives_its_wait_as_configured_and_is_no_violation() {
     for (script, header, hint) in [
         ("429-storm", None, false),
         ("429-storm:8s", Some("8"), true),
@@ -335,7 +335,7 @@ proptest! {
     #![proptest_config(proptest_config(256))]
 
     #[test]
-    fn no_text_makes_the_reader_of_scripts_panic(text in "[a-z0-9@=,;:.\\- ]{0,60}|.{0,60}") {
+    fn no_fault_script_panics(text in "[a-z0-9@=,;:.\\- ]{0,60}|.{0,60}") {
         drop(Faults::parse(&text));
     }
 }
@@ -482,7 +482,7 @@ async fn a_saved_list_makes_the_same_list_again() {
 }
 
 #[tokio::test]
-async fn a_sandbox_that_was_put_away_goes_on_where_it_stopped() {
+async fn a_restored_sandbox_continues_where_it_was_saved() {
     let (settings, clock) = quiet();
     let settings = SandboxSettings {
         quota: Windows::new(vec![Window::parse("3/1m").unwrap()]),
@@ -625,7 +625,7 @@ async fn a_call_that_hangs_is_closed_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_does_not_undo_its_cancel_and_its_line_is_written() {
+async fn a_disconnected_caller_keeps_its_cancel_and_its_log_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.jsonl");
     let sandbox = with_faults("latency:1h");

@@ -36,7 +36,7 @@ fn lagging(rows: u32, ends_as: fn(RowNumber, Duration) -> ActionStatus) -> Simul
 }
 
 #[test]
-fn each_accepted_cancel_gets_the_word_that_its_record_comes_to() {
+fn each_accepted_cancel_gets_the_outcome_of_its_record() {
     let world = lagging(30, |row, now| match row.0 % 3 {
         _ if now < secs(20) => ActionStatus::Pending,
         0 => ActionStatus::Cancelled,
@@ -86,7 +86,7 @@ fn watching_goes_on_beside_the_cancels_and_costs_few_reads() {
 }
 
 #[test]
-fn where_reading_turns_out_forbidden_accepted_is_the_last_word() {
+fn rows_stay_accepted_if_reads_are_forbidden() {
     let mut world = lagging(5, |_, _| ActionStatus::Pending);
     world.rules = SkipRules::default();
     world.readable = false;
@@ -98,7 +98,7 @@ fn where_reading_turns_out_forbidden_accepted_is_the_last_word() {
 }
 
 #[test]
-fn a_short_time_still_has_one_look() {
+fn a_short_verify_timeout_still_allows_one_read() {
     let mut world = lagging(5, |_, now| {
         if now < secs(1) {
             ActionStatus::Pending

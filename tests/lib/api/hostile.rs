@@ -106,7 +106,7 @@ async fn answers_that_only_announce_the_answer_are_not_taken_for_one_however_man
 }
 
 #[tokio::test]
-async fn a_switch_of_protocols_that_nobody_asked_for_tells_nothing() {
+async fn an_unrequested_protocol_switch_leaves_the_result_unknown() {
     let head =
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let reply = reply_to(head).await;

@@ -172,7 +172,7 @@ fn yes_and_no_in_a_variable_are_read_as_people_write_them() {
 }
 
 #[test]
-fn no_variable_arms_a_run_tunes_it_or_decides_which_world_it_touches() {
+fn no_variable_confirms_tunes_or_redirects_a_run() {
     let nothing = shown(&resolved(None, &[]));
     for [name, value] in table(
         "
@@ -790,7 +790,7 @@ fn names_that_could_mean_two_profiles_are_refused_at_the_start() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_others_may_change_or_own_is_not_obeyed() {
+fn a_config_file_that_others_can_change_is_refused() {
     let file = File::of("api-url = \"https://collector.example\"\n");
     for (mode, told) in [
         (0o600, None),

@@ -19,7 +19,7 @@ fn app() -> Typing {
 }
 
 #[test]
-fn auto_takes_the_first_means_whose_settings_are_there() {
+fn auto_picks_the_first_credential_with_complete_settings() {
     let all = [
         ("MDE_CANCEL_TOKEN", CredentialMethod::Token),
         ("AZURE_CLIENT_SECRET", CredentialMethod::ClientSecret),

@@ -24,7 +24,7 @@ fn help(command: &str, long: bool) -> String {
 }
 
 #[test]
-fn the_help_stands_as_it_was_read_and_approved() {
+fn the_help_matches_its_snapshots() {
     for command in [
         "", "run", "preview", "list", "resume", "runs", "runs rm", "report", "quota", "doctor",
         "sandbox",
@@ -75,7 +75,7 @@ fn every_example_of_the_help_can_be_typed() {
 }
 
 #[test]
-fn flags_for_those_who_measure_are_in_the_long_help_alone() {
+fn tuning_flags_are_only_in_the_long_help() {
     for flag in [
         "--concurrency",
         "--total-concurrency",

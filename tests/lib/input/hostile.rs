@@ -602,7 +602,7 @@ fn damage_changes_nothing_before_itself_and_invents_nothing() {
 }
 
 #[test]
-fn of_damaged_lines_and_cells_each_record_is_one_row() {
+fn every_damaged_record_is_exactly_one_row() {
     let shape = |sound: &Sound| {
         let is_utf8 = matches!(sound.coding, Coding::Utf8);
         let is_counted = matches!(

@@ -88,7 +88,7 @@ fn what_was_sent_is_the_senders_until_it_is_settled_whoever_was_confirmed_first(
 }
 
 #[test]
-fn a_run_that_waits_at_its_question_has_nothing() {
+fn an_unconfirmed_run_owns_no_ids() {
     let dir = tempfile::tempdir().unwrap();
     let [left, right] = [open(dir.path()), open(dir.path())];
     let one = planned(&left, 1, &[10]);
@@ -136,7 +136,7 @@ fn only_live_runs_that_may_be_of_the_same_tenant_count() {
 }
 
 #[test]
-fn the_rows_of_a_dead_process_are_nobodys() {
+fn rows_of_a_dead_process_are_free() {
     let dir = tempfile::tempdir().unwrap();
     let dying = open_failing_at(dir.path(), 4);
     let dead = confirmed(&dying, 1, &[10]);

@@ -93,7 +93,7 @@ fn after(asker: &Asker, from: i64) -> usize {
 }
 
 #[test]
-fn a_late_process_gets_its_share_of_freed_slots_and_hardly_any_is_wasted() {
+fn a_late_process_gets_its_share_of_freed_slots_and_few_are_wasted() {
     let allowed = windows(&["100/6s"]);
     // Six windows. The first goes to the eager asker before the other starts.
     let end = 6 * 6_100;

@@ -113,7 +113,7 @@ fn half_made(dir: &Path) {
 }
 
 #[test]
-fn a_file_whose_maker_died_over_it_is_made_anew_by_whoever_comes_next() {
+fn a_half_created_file_is_created_again_by_the_next_process() {
     let dir = tempfile::tempdir().unwrap();
     half_made(dir.path());
     run_of(&open(dir.path()), 1);
@@ -151,7 +151,7 @@ fn every_file_is_the_owners_alone() {
 }
 
 #[test]
-fn leaving_empties_the_log_and_removes_the_lock() {
+fn closing_the_store_checkpoints_the_wal_and_removes_the_lock() {
     let dir = tempfile::tempdir().unwrap();
     let stores = [open(dir.path()), open(dir.path())];
     run_of(&stores[0], 10);
@@ -170,7 +170,7 @@ fn leaving_empties_the_log_and_removes_the_lock() {
 }
 
 #[test]
-fn leaving_empties_the_log_also_where_others_stay() {
+fn closing_the_store_checkpoints_the_wal_while_others_are_open() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second] = [open(dir.path()), open(dir.path())];
     run_of(&first, 10);

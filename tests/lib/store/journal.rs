@@ -124,7 +124,7 @@ fn six_states(store: &Store) -> RunKey {
 }
 
 #[test]
-fn rows_without_a_last_word_get_one_and_the_counts_agree_with_the_report() {
+fn rows_without_an_outcome_get_one_in_the_report_and_the_counts_agree() {
     let (dir, store) = opened();
     let run = six_states(&store);
     let stopped = Record::RunState {
@@ -246,7 +246,7 @@ fn everything_known_about_a_row_stands_in_its_report() {
 }
 
 #[test]
-fn the_machines_that_need_a_hand_come_gravest_first_and_then_in_the_order_of_their_rows() {
+fn machines_that_need_work_are_sorted_by_gravity_and_then_by_row() {
     let (_dir, store) = opened();
     let run = run_of(&store, 4);
     let needs = [

@@ -418,7 +418,7 @@ fn figures_are_read_while_another_process_writes() {
 }
 
 #[test]
-fn a_slot_of_which_nobody_hears_is_given_back_and_its_attempt_is_undone() {
+fn a_slot_whose_caller_is_gone_is_released_and_its_attempt_undone() {
     let (_dir, store, key) = opened_with_scope();
     let run = run_of(&store, 2);
     let minute = windows(&["3/1m"]);

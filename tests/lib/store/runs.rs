@@ -77,7 +77,7 @@ fn a_process_gets_the_hold_of_the_run_that_it_began_once_and_letting_go_frees_it
 }
 
 #[test]
-fn a_hold_of_nothing_is_an_answer_and_no_fault() {
+fn an_unknown_run_is_refused_without_breaking_the_store() {
     let (_dir, store) = opened();
     for answer in [
         block_on(store.hold_run(RunKey(7), at(1).wall)).map(drop),
