@@ -62,7 +62,7 @@ mod plan;
 mod plan_summary;
 mod reads_outside_runs;
 mod runner;
-mod send_rules;
+mod skip_rules;
 
 pub use action_pager::{ActionPager, FIRST_PAGE};
 pub use ingest::{
@@ -79,4 +79,4 @@ pub use plan_summary::{
 };
 pub use reads_outside_runs::{Reads, ReadsError, ReadsSettings};
 pub use runner::{EngineError, Observer, PlanEnd, RunEnd, RunParts, RunView, execute, plan};
-pub use send_rules::{Precheck, RELEASED_SINCE, SkipRules, is_excluded};
+pub use skip_rules::{Precheck, RELEASED_SINCE, SkipRules, is_excluded};

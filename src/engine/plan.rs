@@ -22,7 +22,7 @@ use super::core::reasons;
 use super::lane_names::{LaneNames, RowLane};
 use super::machine_histories::OtherActions;
 use super::plan_summary::UNDONE_SINCE;
-use super::send_rules::{RELEASED_SINCE, SkipRules, is_excluded};
+use super::skip_rules::{RELEASED_SINCE, SkipRules, is_excluded};
 
 /// The source of rows that come from no file.
 const TENANT: &str = "tenant";

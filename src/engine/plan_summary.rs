@@ -19,7 +19,7 @@ use crate::model::{
 use crate::store::NewRow;
 
 use super::core::reasons::MISSING_ONCE;
-use super::send_rules::{Precheck, is_excluded, is_unknown_type};
+use super::skip_rules::{Precheck, is_excluded, is_unknown_type};
 
 /// Separate lines in the table; real tenants have a few dozen.
 const MAX_LINES: usize = 200;

@@ -17,6 +17,7 @@ mod reply_kind;
 mod report_row;
 mod selection;
 mod time;
+mod unsettled_row;
 
 pub use action::{ActionFacts, ActionStatus, ActionType, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
@@ -32,6 +33,7 @@ pub use redact::Redactor;
 pub use reply_kind::{
     CancelReply, ReadPage, ReadReply, Reply, ReplyKind, RetryAfter, ServiceError, Throttle,
 };
-pub use report_row::{InputRow, ReportRow, RowContext, RowNumber, Sending, Source, UnsettledRow};
+pub use report_row::{InputRow, ReportRow, RowContext, RowNumber, Sending, Source};
 pub use selection::{Criterion, Mismatch, Selection, shortened};
 pub use time::{BootId, Moment, Uptime, parse_duration};
+pub use unsettled_row::UnsettledRow;

@@ -1,7 +1,7 @@
 //! The journal and the ledger: one SQLite file, written by one thread.
 //!
 //! The store keeps runs, rows, attempts and outcomes, and the calls that count against the quota windows. It decides
-//! nothing about actions, except that it runs [`crate::quota::admission`] in the transaction that takes the slot. Rules
+//! nothing about actions, except that it runs [`crate::quota::decide`] in the transaction that takes the slot. Rules
 //! get the time as an argument. No secret enters its API.
 //!
 //! Invariants: a success means that the data is on disk; after a failed commit, the store fails for good; no other

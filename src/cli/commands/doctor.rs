@@ -30,7 +30,7 @@ use crate::store::Store;
 
 use super::prepared_run::open_store;
 use super::service_clients::{CallerIdentity, connect, credential};
-use super::start_reads::{reads, unread};
+use super::service_reads::{reads, unread};
 
 /// Entra and the service tolerate five minutes; less than this isn't worth a warning.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);

@@ -24,7 +24,7 @@ use super::check_follow_ups::{ExcludedMachine, FollowUps};
 use super::prepared_run::PreparedRun;
 use super::reports::{follow_ups, write_one};
 use super::selection::nothing_selected;
-use super::start_reads::fix;
+use super::service_reads::fix;
 
 /// Reasons for staying isolated that the summary shows.
 const REASONS_SHOWN: usize = 5;

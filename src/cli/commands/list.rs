@@ -30,7 +30,7 @@ use crate::retry::RetrySettings;
 use super::prepared_run::{filter, open_store};
 use super::selection::read_exclusions;
 use super::service_clients::to_read;
-use super::start_reads::{reads, unread};
+use super::service_reads::{reads, unread};
 
 /// How far back to look for isolations by default.
 const LOOK_BACK: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -19,9 +19,9 @@ mod runs;
 mod sandbox;
 mod selection;
 mod service_clients;
+mod service_reads;
 mod sign_in_tenants;
 mod signals;
-mod start_reads;
 
 pub use completions::{completions, man};
 pub use config::config_show;

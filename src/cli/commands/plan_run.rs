@@ -29,8 +29,8 @@ use crate::store::{Record, RunState, StoreError};
 use super::prepared_run::{PreparedRun, core_settings, say};
 use super::quota::QuotaUsage;
 use super::selection::nothing_selected;
+use super::service_reads::{engine, unchecked};
 use super::signals::Shutdown;
-use super::start_reads::{engine, unchecked};
 
 /// How long states are read before the question: about as long as people wait without output.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -35,9 +35,9 @@ use super::check_follow_ups::FollowUps;
 use super::plan_run::stopped_planning;
 use super::reports::Outputs;
 use super::sandbox::EmbeddedSandbox;
+use super::service_reads::{reads, unread};
 use super::sign_in_tenants::{LaneSetup, Lanes};
 use super::signals::Shutdown;
-use super::start_reads::{reads, unread};
 
 /// Few, because each read may return a hundred records.
 pub(super) const READS_AT_ONCE: usize = 2;

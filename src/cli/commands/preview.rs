@@ -38,8 +38,8 @@ use super::quota::QuotaUsage;
 use super::sandbox::EmbeddedSandbox;
 use super::selection::{nothing_selected, origin, read_exclusions};
 use super::service_clients::{CallerIdentity, identity_at_hand, to_read};
+use super::service_reads::{engine, reads, unchecked, unread};
 use super::signals::Shutdown;
-use super::start_reads::{engine, reads, unchecked, unread};
 
 pub async fn preview(
     args: PreviewArgs,

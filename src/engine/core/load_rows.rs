@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::model::{ActionType, Moment, Outcome, RowNumber, RunId};
 use crate::store::{LoadFrom, QueuedRow};
 
-use crate::engine::send_rules::Precheck;
+use crate::engine::skip_rules::Precheck;
 
 use super::event::Effect;
 use super::lane::Lane;

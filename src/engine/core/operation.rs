@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::MAX_TOP;
-use crate::engine::send_rules::SkipRules;
+use crate::engine::skip_rules::SkipRules;
 use crate::model::{
     ActionId, ActionType, CancelReply, MachineAction, MachineHistory, Operation, ReadPage,
     ReleaseTarget, Request,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::engine::send_rules::SkipRules;
+use crate::engine::skip_rules::SkipRules;
 use crate::model::{
     ActionId, ActionStatus, ActionType, FollowUp, MachineAction, Operation, Outcome, RowContext,
     Settlement, Uptime,

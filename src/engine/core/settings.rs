@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::send_rules::SkipRules;
+use crate::engine::skip_rules::SkipRules;
 use crate::model::{Operation, Outcome};
 use crate::retry::RetrySettings;
 use crate::store::RunKey;

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::model::{Destination, Moment, RowNumber, Uptime};
+use crate::engine::skip_rules::SkipRules;
+use crate::model::{ActionFacts, Destination, Moment, RowContext, RowNumber, Uptime};
 
 use super::event::{Effect, RunEvent, Waiting};
 use super::lane::Lane;
@@ -26,6 +27,18 @@ const LINGER: Duration = Duration::from_millis(250);
 
 /// Rows kept ready or being read: about a minute's worth.
 const AHEAD: usize = 128;
+
+impl SkipRules {
+    /// Returns whether a row may be sent without a read if reads are slow: the input gives a known, selected and
+    /// unprotected type, and no other rule needs the record.
+    pub fn may_skip_precheck(&self, context: &RowContext) -> bool {
+        let facts = ActionFacts::of_input(context);
+        self.exclude.is_empty()
+            && self.selection.is_by_type_alone()
+            && self.selection.mismatch(&facts).is_none()
+            && self.protected(facts.action_type).is_none()
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct ReadBatches {

@@ -15,7 +15,7 @@ use super::row::{
     RowState,
 };
 use super::settings::CoreSettings;
-use crate::engine::send_rules::Precheck;
+use crate::engine::skip_rules::Precheck;
 
 /// A row fails after this many 404s although reads find its action. Parts of the service may briefly disagree, so the
 /// first 404 is retried.
@@ -642,7 +642,7 @@ mod tests {
 
     use super::super::row::{FaultCount, SeenOpen};
     use super::*;
-    use crate::engine::send_rules::SkipRules;
+    use crate::engine::skip_rules::SkipRules;
     use crate::model::{ActionId, ActionType, Operation, RowContext, Throttle};
     use crate::store::RunKey;
 

@@ -86,16 +86,6 @@ impl SkipRules {
             .or_else(protected)
     }
 
-    /// Returns whether a row may be sent without a read if reads are slow: the input gives a known, selected and
-    /// unprotected type, and no other rule needs the record.
-    pub fn may_skip_precheck(&self, context: &RowContext) -> bool {
-        let facts = ActionFacts::of_input(context);
-        self.exclude.is_empty()
-            && self.selection.is_by_type_alone()
-            && self.selection.mismatch(&facts).is_none()
-            && self.protected(facts.action_type).is_none()
-    }
-
     fn excluded(&self, id: ActionId, facts: &ActionFacts<'_>) -> Option<String> {
         let what = self.exclude.excludes(id, facts)?;
         Some(format!("{EXCLUDED_BY}{}: {what}", self.exclude.label()))
@@ -108,7 +98,7 @@ impl SkipRules {
         })
     }
 
-    fn protected(&self, action_type: Option<&ActionType>) -> Option<String> {
+    pub(super) fn protected(&self, action_type: Option<&ActionType>) -> Option<String> {
         let allows = |wanted: &ActionType| self.allow_protected.contains(wanted);
         match action_type {
             Some(known) if known.is_protected() && !allows(known) => Some(format!(
