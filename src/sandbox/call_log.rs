@@ -116,7 +116,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&call).unwrap(),
-            r#"{"number":3,"at":"1970-01-01T00:00:00Z","since_start_ns":5000000,"kind":"cancel","ids":["07070707-0707-0707-0707-070707070707"],"party":"t/a","status":null,"fault":"applied-reset","over_quota":false,"changed":true,"end":"severed"}"#
+            r#"{"number":3,"at":"1970-01-01T00:00:00Z","since_start_ns":5000000,"kind":"cancel","ids":["07070707-0707-0707-0707-070707070707"],"party":"t/a","status":null,"fault":"applied-reset","over_quota":false,"changed":true,"end":"aborted"}"#
         );
     }
 }
