@@ -272,11 +272,11 @@ mod tests {
             let soon = format!(r#"{{"error":"{word}","error_codes":[7000215]}}"#);
             assert!(error(400, &soon, Peer::LoginService).is_transient());
         }
-        let missing = r#"{"error":"x","error_description":"CallerIdentity not found"}"#;
+        let missing = r#"{"error":"x","error_description":"Identity not found"}"#;
         let missing = error(400, missing, Peer::ManagedIdentity);
         assert_eq!(
             missing.to_string(),
-            "the endpoint refused: CallerIdentity not found"
+            "the endpoint refused: Identity not found"
         );
         assert_eq!(missing.hint().as_deref(), Some(IDENTITY_HINT));
         assert!(error(410, "", Peer::ManagedIdentity).is_transient());

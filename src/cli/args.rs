@@ -854,7 +854,7 @@ pub struct SandboxArgs {
     /// Enforce these windows for each endpoint, or `none`
     #[arg(long, value_name = "WINDOWS", default_value = "100/1m,1500/1h", value_parser = parse_quota)]
     pub quota: Windows,
-    /// SlotRequest this long for each answer: a time, a range such as 50ms..150ms, or `none`
+    /// Take this long for each answer: a time, a range such as 50ms..150ms, or `none`
     #[arg(long, value_name = "TIME", default_value = "none", value_parser = Latency::parse)]
     pub latency: Latency,
     /// Let calls go wrong by this script, such as '503@every=7;hang@nth=12'

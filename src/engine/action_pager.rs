@@ -1,4 +1,4 @@
-//! ActionPager through the tenant's actions, newest first, each action once.
+//! Pages through the tenant's actions, newest first, each action once.
 //!
 //! The service has no cursor: `$skip` counts from the newest action at the time of the call. New actions shift the
 //! pages down, and some actions come twice; their ids reveal them. Actions that drop out of the filter (when cancelled,

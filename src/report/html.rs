@@ -431,7 +431,7 @@ impl<W: Write> HtmlPage<W> {
         self.markup(
             r#"</div>
 <p id="shown" class="shown" role="status"></p>
-<div id="pages" class="pages" role="group" aria-label="ActionPager"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="Previous page">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
+<div id="pages" class="pages" role="group" aria-label="Pages"><button type="button" data-go="first" aria-label="First page">&laquo;</button><button type="button" data-go="back" aria-label="Previous page">&lsaquo;</button><span id="page"></span><button type="button" data-go="on" aria-label="Next page">&rsaquo;</button><button type="button" data-go="last" aria-label="Last page">&raquo;</button></div>
 </div>
 <div class="scroll rows" role="region" aria-label="All rows" tabindex="0">
 <table id="rows" class="wide">

@@ -302,7 +302,7 @@ pub enum SlotPurpose {
         number: u32,
         comment: Arc<str>,
     },
-    /// RowLane to no row.
+    /// Belongs to no row.
     Read,
 }
 

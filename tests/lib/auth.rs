@@ -401,7 +401,7 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
     let good = json!({
         "access_token": jwt(TENANT, 1), "expires_on": "2000000000", "resource": "x", "token_type": "Bearer",
     });
-    let none = json!({"error": "invalid_request", "error_description": "CallerIdentity not found"});
+    let none = json!({"error": "invalid_request", "error_description": "Identity not found"});
     let server = login_service(&[
         (200, good.to_string()),
         (400, none.to_string()),
@@ -414,9 +414,7 @@ async fn a_virtual_machines_identity_is_asked_for_once_and_its_refusal_ends_the_
     assert_eq!(token.expires_at.unwrap().as_second(), 2_000_000_000);
     let refused = credential.token(CachePolicy::New).await.unwrap_err();
     assert!(
-        refused
-            .to_string()
-            .ends_with("refused: CallerIdentity not found"),
+        refused.to_string().ends_with("refused: Identity not found"),
         "{refused}"
     );
     let absent = credential.token(CachePolicy::New).await.unwrap_err();

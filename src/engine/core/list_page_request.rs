@@ -1,4 +1,4 @@
-//! ActionPager of the tenant's actions, requested from outside or by a large plan before it reads states.
+//! Pages of the tenant's actions, requested from outside or by a large plan before it reads states.
 //!
 //! They pass the same gate and use the same token as reads of rows, and follow the same retry rules.
 
