@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
 
-use crate::model::brief;
+use crate::model::truncate_line;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -102,7 +102,7 @@ fn told(head: &str) -> Option<String> {
     } else {
         format!("{status} ({})", wanted.join(", "))
     };
-    Some(brief(&text, MAX_TEXT))
+    Some(truncate_line(&text, MAX_TEXT))
 }
 
 #[cfg(test)]

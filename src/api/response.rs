@@ -6,7 +6,7 @@ use reqwest::header::{HeaderMap, LOCATION};
 use serde_json::Value;
 use url::Url;
 
-use crate::model::{Redactor, Reply, ReplyKind, ServiceError, Throttle, brief};
+use crate::model::{Redactor, Reply, ReplyKind, ServiceError, Throttle, truncate_line};
 
 use super::retry_after::{allowance, body_wait, retry_after};
 use super::send::{RawResponse, SendError};
@@ -130,11 +130,11 @@ impl ErrorBody {
         let parts = from_json
             .filter(|parts| !parts.is_empty())
             .unwrap_or_else(|| Parts {
-                message: brief(body, usize::MAX),
+                message: truncate_line(body, usize::MAX),
                 ..Parts::default()
             });
         let correlation_id = parts.target.or_else(|| correlation_header(headers));
-        let kept = |text: &str, limit| brief(&redactor.redact(text), limit);
+        let kept = |text: &str, limit| truncate_line(&redactor.redact(text), limit);
         let error = ServiceError {
             code: kept(&parts.code, MAX_WORD),
             message: kept(&parts.message, MAX_MESSAGE),
@@ -152,7 +152,7 @@ fn correlation_header(headers: &HeaderMap) -> Option<String> {
     CORRELATION_HEADERS
         .iter()
         .filter_map(|name| headers.get(*name))
-        .map(|value| brief(&String::from_utf8_lossy(value.as_bytes()), usize::MAX))
+        .map(|value| truncate_line(&String::from_utf8_lossy(value.as_bytes()), usize::MAX))
         .find(|id| !id.is_empty())
 }
 
@@ -202,7 +202,7 @@ fn field<'json>(json: &'json Value, name: &str) -> Option<&'json Value> {
 /// Returns a field as sanitized text, including numbers; `None` if it is empty.
 fn word(json: &Value, name: &str) -> Option<String> {
     let word = match field(json, name)? {
-        Value::String(text) => brief(text, usize::MAX),
+        Value::String(text) => truncate_line(text, usize::MAX),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };

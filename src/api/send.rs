@@ -12,7 +12,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::model::{Redactor, brief};
+use crate::model::{Redactor, truncate_line};
 
 use super::dns::LookupError;
 
@@ -132,7 +132,7 @@ pub(super) fn fault(error: &reqwest::Error) -> SendError {
             return if lookup.is_unknown {
                 SendError::NoSuchHost(lookup.host.clone())
             } else {
-                SendError::NotSent(brief(&lookup.to_string(), MAX_FAULT))
+                SendError::NotSent(truncate_line(&lookup.to_string(), MAX_FAULT))
             };
         }
         let what = if error.is_timeout() {
@@ -166,7 +166,7 @@ fn describe(what: &str, error: &reqwest::Error) -> String {
         cause = Some(deeper);
     }
     let text = cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"));
-    brief(&text, MAX_FAULT)
+    truncate_line(&text, MAX_FAULT)
 }
 
 #[cfg(test)]

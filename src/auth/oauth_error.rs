@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::model::{Redactor, brief};
+use crate::model::{Redactor, truncate_line};
 
 /// The longest text that is kept, in characters.
 const MAX_TEXT: usize = 240;
@@ -108,7 +108,7 @@ impl fmt::Display for OAuthError {
 
 /// Sanitizes and shortens foreign text.
 pub(super) fn clean(text: &str) -> String {
-    brief(text, MAX_TEXT)
+    truncate_line(text, MAX_TEXT)
 }
 
 /// Returns the message and the hint of a known AADSTS number.

@@ -8,7 +8,7 @@ use std::error::Error;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::brief;
+use crate::model::truncate_line;
 
 /// The longest name shown, in characters: longer than any real host or user.
 const NAME_WIDTH: usize = 64;
@@ -48,7 +48,7 @@ pub fn local_zone() -> TimeZone {
 
 /// Shortens a name from outside, so that it can't push the rest off the screen.
 pub(super) fn short_name(name: &str) -> String {
-    brief(name, NAME_WIDTH)
+    truncate_line(name, NAME_WIDTH)
 }
 
 /// Returns why something stopped: `stopped by Ctrl-C`, or `stopped: sign-in: ...`.

@@ -15,8 +15,8 @@ use crate::store::{
     InputProgress, NewRow, Pending, Reader, Record, RowPhase, RunKey, Store, StoreError,
 };
 
-use super::action_pager::ActionPager;
 use super::core::Event;
+use super::list_paging::ActionPager;
 use super::machine_histories::{MachineChange, OtherActions};
 use super::plan::Planner;
 use super::plan_summary::{PlanLine, PlanSummary};

@@ -10,7 +10,7 @@ use crate::model::{
     ActionId, ActionStatus, ActionType, LaterActivity, MachineAction, MachineHistory, ReleaseTarget,
 };
 
-use super::action_pager::ActionPager;
+use super::list_paging::ActionPager;
 use super::reads_outside_runs::{Reads, ReadsError};
 
 /// The most pages read of a list: 200,000 actions.

@@ -51,10 +51,10 @@
 //!   reading is forbidden, a cancel is sent again, and a release stays unknown.
 //! - **A failed write**: the run ends before another byte leaves.
 
-mod action_pager;
 pub mod core;
 mod ingest;
 mod lane_names;
+mod list_paging;
 mod machine_histories;
 mod perform_effects;
 mod permissions;
@@ -64,12 +64,12 @@ mod reads_outside_runs;
 mod runner;
 mod skip_rules;
 
-pub use action_pager::{ActionPager, FIRST_PAGE};
 pub use ingest::{
     Ingest, InputCut, InputMessage, LaneCounts, RemainingInput, RunCounts, Selected, read_inputs,
     recall, summarize_journaled,
 };
 pub use lane_names::{LaneName, LaneNames};
+pub use list_paging::{ActionPager, FIRST_PAGE};
 pub use machine_histories::{MachineChange, OtherActions};
 pub use perform_effects::{LaneClientResult, LaneClients, ReadClients};
 pub use permissions::{NeededPermission, Permissions};

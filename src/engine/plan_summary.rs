@@ -11,7 +11,7 @@ use std::hash::{Hash as _, Hasher as _};
 use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 
-use crate::input::is_skipped_by_file;
+use crate::input::is_skipped_by_earlier_report;
 use crate::model::{
     ActionId, ActionType, Criterion, ExclusionList, ExclusionMatches, FollowUp, Mismatch,
     Operation, Outcome, ReportRow,
@@ -163,7 +163,7 @@ impl PlanLine<'_> {
             Verdict::Settled(Outcome::Skipped) => {
                 let mismatch = Mismatch::parse(self.reason);
                 let is_elsewhere = mismatch.is_some_and(|it| it.criterion == Criterion::Tenant);
-                !is_elsewhere && !is_skipped_by_file(self.reason)
+                !is_elsewhere && !is_skipped_by_earlier_report(self.reason)
             }
             Verdict::Send | Verdict::Unread | Verdict::Settled(_) => true,
         }

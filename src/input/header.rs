@@ -6,7 +6,7 @@
 
 use crate::model::folded;
 
-use super::row::FileOrigin;
+use super::earlier_reports::FileOrigin;
 use HeaderField::{
     Comment, ComputerName, Id, MachineId, Requestor, RequestorComment, Tenant, Type, Workspace,
 };

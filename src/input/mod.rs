@@ -10,6 +10,7 @@ mod binary_signatures;
 mod csv;
 mod decode;
 mod detect;
+mod earlier_reports;
 mod exclusions;
 mod header;
 mod input_error;
@@ -22,10 +23,10 @@ use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+pub use earlier_reports::is_skipped_by_earlier_report;
 pub use exclusions::{ExclusionFileError, read_exclusion_file};
 pub use input_error::InputError;
 pub use open_input::{InputCheckpoint, InputChunk, OpenInput, open, open_from};
-pub use row::is_skipped_by_file;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {

@@ -72,7 +72,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 }
 
 /// Shortens a text for a message: one line, collapsed blanks, at most `limit` characters including a final `…`.
-pub fn brief(text: &str, limit: usize) -> String {
+pub fn truncate_line(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = visible(&line);
     if line.chars().nth(limit).is_none() {
@@ -201,7 +201,7 @@ mod tests {
             ("ääää", 3, "ää…"),
             ("", 0, ""),
         ] {
-            assert_eq!(brief(text, limit), shown, "{text:?}");
+            assert_eq!(truncate_line(text, limit), shown, "{text:?}");
         }
     }
 

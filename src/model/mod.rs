@@ -21,7 +21,7 @@ mod unsettled_row;
 
 pub use action::{ActionFacts, ActionStatus, ActionType, MachineAction};
 pub use action_id::{ActionId, InvalidActionId};
-pub use clean_text::{LISTED_BY, brief, decode, encode, folded, is_hidden, visible};
+pub use clean_text::{LISTED_BY, decode, encode, folded, is_hidden, truncate_line, visible};
 pub use exclusions::{EXCLUDED_BY, ExclusionList, ExclusionMatches};
 pub use follow_up::{FollowUp, FollowUpRow};
 pub use machine_history::{IsolatedMachine, LaterActivity, MachineHistory, ReleaseTarget};

@@ -18,7 +18,7 @@ use crate::quota::{Calls, Decision, Windows};
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::records::{CallId, RunKey, ScopeKey, SlotAnswer, SlotPurpose, SlotRequest};
+use super::record_types::{CallId, RunKey, ScopeKey, SlotAnswer, SlotPurpose, SlotRequest};
 use super::sql_types::{Wall, count, execute, query, query_one};
 use super::{conflicts, quota_scopes};
 

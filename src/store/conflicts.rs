@@ -19,7 +19,7 @@ use crate::model::{ActionId, ActionType, Operation, RowNumber, RunId, SEVERAL, U
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::records::{QueuedRow, RunKey};
+use super::record_types::{QueuedRow, RunKey};
 use super::runs::Holds;
 use super::sql_types::{Wall, query, query_one};
 

@@ -13,7 +13,7 @@ use crate::platform::{FileIdentity, Privacy};
 use super::busy_wait::{BUSY_SLICE, BusyWait};
 use super::error::{StoreError, StoreFault};
 use super::locks::{HeldLock, Locks};
-use super::{busy_wait, records, schema};
+use super::{busy_wait, record_types, schema};
 
 /// The state file, opened for writing.
 pub(super) struct OpenFile {
@@ -42,7 +42,7 @@ impl Folder {
             });
         }
         Ok(Self {
-            file: records::state_file(dir),
+            file: record_types::state_file(dir),
             locks: Locks::open(dir)?,
         })
     }
@@ -126,7 +126,7 @@ fn close_to_others(dir: &Path) -> Result<(), StoreError> {
         }),
         Privacy::OpenAndOurs { mode } if holds_state_alone(dir).map_err(failed)? => {
             platform::make_private(dir).map_err(failed)?;
-            let file = records::state_file(dir);
+            let file = record_types::state_file(dir);
             for file in [side(&file, "-wal"), side(&file, "-shm"), file] {
                 if file.exists() {
                     platform::make_private(&file)

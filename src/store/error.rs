@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 use crate::model::RunId;
 use crate::platform;
 
-use super::records::{Holder, RunKey};
+use super::record_types::{Holder, RunKey};
 
 /// Why the state can't be used. Causes are shared, because one failed commit answers many requests.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -15,12 +15,12 @@ mod call_ledger;
 mod conflicts;
 mod database_file;
 mod error;
-mod journal;
 mod locks;
 mod quota_scopes;
 mod reader;
-mod records;
+mod record_types;
 mod report_rows;
+mod row_journal;
 mod runs;
 mod schema;
 mod sql_types;
@@ -28,13 +28,13 @@ mod store_handle;
 mod writer;
 
 pub use error::StoreError;
-pub use journal::LoadFrom;
 pub use reader::{AnswerCounts, Reader, ReportRows, TypeCounts};
-pub use records::{
+pub use record_types::{
     AttemptReply, CallId, Cooldown, Holder, InputProgress, LaneCount, NewRow, NewRun, Process,
     QueuedRow, Record, RowPhase, RunKey, RunRecord, RunState, ScopeKey, ScopeRecord, ScopeUse,
     SlotAnswer, SlotPurpose, SlotRequest, StoreOptions, state_file,
 };
+pub use row_journal::LoadFrom;
 pub use store_handle::{RunHold, Store};
 pub use writer::Pending;
 

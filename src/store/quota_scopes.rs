@@ -10,7 +10,7 @@ use crate::model::{Destination, Moment, Scope, Uptime};
 use crate::quota::{KEPT_FOR, SavedRate, Window, Windows};
 
 use super::error::StoreFault;
-use super::records::{Cooldown, ScopeKey, ScopeRecord};
+use super::record_types::{Cooldown, ScopeKey, ScopeRecord};
 use super::sql_types::{Wall, count, execute, query, query_one};
 
 /// Returns the scope's key; adds the scope if it is new.

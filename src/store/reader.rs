@@ -15,10 +15,10 @@ use super::busy_wait::BusyWait;
 use super::database_file::Folder;
 use super::error::{StoreError, StoreFault};
 use super::locks::Locks;
-use super::records::{LaneCount, RunKey, RunRecord};
+use super::record_types::{LaneCount, RunKey, RunRecord};
 use super::report_rows::OUTCOME;
 use super::sql_types::{Wall, count, time};
-use super::{busy_wait, database_file, records, report_rows, runs, sql_types};
+use super::{busy_wait, database_file, record_types, report_rows, runs, sql_types};
 
 /// Rows read at once.
 const PAGE: usize = 512;
@@ -36,7 +36,7 @@ impl Reader {
     /// # Errors
     /// If there is no file, or it is damaged, newer or foreign.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let file = records::state_file(dir);
+        let file = record_types::state_file(dir);
         let reader = Self::open_file(&file)?;
         if !reader.at(database_file::is_older)? {
             return Ok(reader);

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 use crate::model::{ActionType, EXCLUDED_BY, FollowUp, Outcome, ReportRow, SEVERAL, UnsettledRow};
 
 use super::error::StoreFault;
-use super::records::{NewRow, RunRecord, RunState};
+use super::record_types::{NewRow, RunRecord, RunState};
 use super::sql_types::{IdCell, query, time};
 
 /// The outcome of row `r`; for an unsettled row, the one that its phase stands for.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Params, Row, params};
 
 use super::error::StoreFault;
 use super::locks::Locks;
-use super::records::{Holder, InputProgress, NewRun, Process, RunKey, RunRecord, RunState};
+use super::record_types::{Holder, InputProgress, NewRun, Process, RunKey, RunRecord, RunState};
 use super::sql_types::{Wall, count, execute, query, query_one, time};
 
 /// Adds a run in state "going", held by `holder`.

@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 use super::error::StoreFault;
-use super::records::{CallId, RowPhase, RunKey, RunState, ScopeKey};
+use super::record_types::{CallId, RowPhase, RunKey, RunState, ScopeKey};
 
 /// Executes a cached statement and returns how many rows it changed.
 pub(super) fn execute(

@@ -16,15 +16,15 @@ use super::call_ledger::Ledger;
 use super::conflicts::Conflicts;
 use super::database_file::{Folder, OpenFile};
 use super::error::{StoreError, StoreFault};
-use super::journal::{LoadFrom, Sources};
 use super::reader::Reader;
-use super::records::{
+use super::record_types::{
     InputProgress, NewRow, NewRun, Process, QueuedRow, Record, RunKey, ScopeKey, ScopeRecord,
     ScopeUse, SlotAnswer, SlotRequest, StoreOptions,
 };
+use super::row_journal::{LoadFrom, Sources};
 use super::runs::Holds;
 use super::writer::{Job, JobSender, Pending, Priority, ROWS_AT_ONCE, WriterState, WriterThread};
-use super::{call_ledger, journal, quota_scopes, runs};
+use super::{call_ledger, quota_scopes, row_journal, runs};
 
 /// The journal and the ledger of one state folder. Clones share one writer.
 ///
@@ -114,7 +114,7 @@ impl Store {
         records: Vec<Record>,
     ) -> Pending<()> {
         self.ask(Priority::Rows(rows.len()), move |writer| {
-            journal::append_rows(&writer.conn, &mut writer.sources, run, &rows, &mark)?;
+            row_journal::append_rows(&writer.conn, &mut writer.sources, run, &rows, &mark)?;
             writer.write(&records)
         })
     }
@@ -130,7 +130,7 @@ impl Store {
     ) -> Pending<Vec<QueuedRow>> {
         self.ask(Priority::Read, move |writer| {
             let conn = &writer.conn;
-            let mut rows = journal::load_rows(conn, run, lane, &from, limit)?;
+            let mut rows = row_journal::load_rows(conn, run, lane, &from, limit)?;
             writer.conflicts.refresh(conn, &writer.holds, run)?;
             // What was sent once is this run's to settle.
             for row in rows.iter_mut().filter(|row| row.attempts == 0) {

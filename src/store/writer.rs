@@ -23,11 +23,11 @@ use super::call_ledger::{AttemptKey, Ledger};
 use super::conflicts::Conflicts;
 use super::database_file::FileGuard;
 use super::error::{StoreError, StoreFault};
-use super::journal::Sources;
 use super::locks::HeldLock;
-use super::records::{Record, SlotAnswer, SlotPurpose, SlotRequest};
+use super::record_types::{Record, SlotAnswer, SlotPurpose, SlotRequest};
+use super::row_journal::Sources;
 use super::runs::Holds;
-use super::{conflicts, journal, quota_scopes, runs};
+use super::{conflicts, quota_scopes, row_journal, runs};
 
 /// The most new rows in one transaction, so that attempts never wait long.
 pub(super) const ROWS_AT_ONCE: usize = 1_000;
@@ -359,7 +359,7 @@ impl WriterState {
                 row: *row,
                 number: *number,
             };
-            journal::begin_attempt(&self.conn, attempt, comment, take.now.wall)?;
+            row_journal::begin_attempt(&self.conn, attempt, comment, take.now.wall)?;
         }
         Ok(taken)
     }
@@ -387,7 +387,7 @@ impl WriterState {
                     )),
                 ) if (reply.run, reply.row) == (*run, *row) => {
                     self.ledger.end(&self.conn, *call, *at, *ended)?;
-                    journal::end_last_attempt(&self.conn, reply, at.wall, settlement)?;
+                    row_journal::end_last_attempt(&self.conn, reply, at.wall, settlement)?;
                     rest = behind;
                 }
                 _ => self.write_one(record)?,
@@ -407,12 +407,12 @@ impl WriterState {
             } => {
                 self.ledger.end(conn, *call, *at, *ended)?;
                 match row {
-                    Some(reply) => journal::end_attempt(conn, reply, at.wall),
+                    Some(reply) => row_journal::end_attempt(conn, reply, at.wall),
                     None => Ok(()),
                 }
             }
             Record::Withdrawn { call } => match self.ledger.withdraw(conn, *call)? {
-                Some(attempt) => journal::strike_attempt(conn, attempt),
+                Some(attempt) => row_journal::strike_attempt(conn, attempt),
                 None => Ok(()),
             },
             Record::Noted {
@@ -424,23 +424,23 @@ impl WriterState {
                 checked_at,
             } => {
                 let (record, status_before) = (record.as_ref(), status_before.as_ref());
-                journal::note(conn, *run, *row, *phase, record, status_before, *checked_at)
+                row_journal::note(conn, *run, *row, *phase, record, status_before, *checked_at)
             }
             Record::Settled {
                 run,
                 row,
                 settlement,
-            } => journal::settle(conn, *run, *row, settlement),
+            } => row_journal::settle(conn, *run, *row, settlement),
             Record::LaneStopped { run, lane, reason } => {
-                journal::stop_lane(conn, *run, *lane, reason.as_deref())
+                row_journal::stop_lane(conn, *run, *lane, reason.as_deref())
             }
-            Record::Deferred { run, row, reason } => journal::defer(conn, *run, *row, reason),
+            Record::Deferred { run, row, reason } => row_journal::defer(conn, *run, *row, reason),
             Record::FollowedUp {
                 run,
                 row,
                 follow_up,
                 note,
-            } => journal::follow_up(conn, *run, *row, *follow_up, note),
+            } => row_journal::follow_up(conn, *run, *row, *follow_up, note),
             Record::Cooldown {
                 scope,
                 until,

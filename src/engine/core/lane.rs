@@ -14,13 +14,13 @@ use crate::store::{CallId, Record};
 
 use super::denied_types::DeniedTypes;
 use super::event::{CallTicket, Effect, Event, RunEvent, StopReason, Waiting};
-use super::list_page_request::PageReads;
 use super::load_rows::Loading;
 use super::reasons;
 use super::row::Row;
 use super::row_indexes::Indexes;
 use super::scope_gate::{GateWait, Gates};
 use super::settings::{CoreSettings, LaneSettings, Tally};
+use super::single_page::PageReads;
 use super::status_reads::ReadBatches;
 use super::stop_rules::{ServiceContact, StopRules};
 use super::token_renewal::LaneToken;

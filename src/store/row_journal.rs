@@ -16,7 +16,7 @@ use crate::model::{
 
 use super::call_ledger::AttemptKey;
 use super::error::StoreFault;
-use super::records::{AttemptReply, InputProgress, NewRow, QueuedRow, RowPhase, RunKey};
+use super::record_types::{AttemptReply, InputProgress, NewRow, QueuedRow, RowPhase, RunKey};
 use super::runs;
 use super::sql_types::{IdCell, Wall, execute, query, query_one, time};
 
