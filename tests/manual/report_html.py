@@ -126,7 +126,8 @@ class Browser:
     """A headless Chromium and one page in it."""
 
     def __init__(self):
-        self.profile = tempfile.TemporaryDirectory()
+        # Children of Chromium may still write after it has ended.
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.process = subprocess.Popen(
             ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
