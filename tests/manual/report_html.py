@@ -333,7 +333,7 @@ def watch_page(page, shots):
     try:
         browser.open(page)
         every = settled("document.querySelector('meta[name=renewed-every]').content")
-        assert "still going on" in settled("document.body.textContent")
+        assert "still running" in settled("document.body.textContent")
         browser.click("#search")
         browser.type("isolate")
         browser.click("#rows thead th:nth-child(2) button")
