@@ -50,14 +50,14 @@ impl MachineChange {
 
 /// A machine's changes that are looked at, and all its actions.
 #[derive(Debug, Default)]
-struct Machine {
+struct ChangedMachine {
     changes: Vec<MachineChange>,
     actions: Vec<MachineAction>,
 }
 
 #[derive(Debug, Default)]
 pub struct OtherActions {
-    machines: HashMap<String, Machine>,
+    machines: HashMap<String, ChangedMachine>,
     /// Older actions weren't read.
     pub since: Option<Timestamp>,
 }

@@ -169,7 +169,7 @@ fn planned(state_dir: &Path, released: RunId, plan: PlanId) -> Result<RunEntry, 
     Ok(run)
 }
 
-struct Machine {
+struct MachineToRelease {
     /// The newest action that isolated or restricted it.
     action: ActionId,
     created_at: Option<Timestamp>,
@@ -177,8 +177,8 @@ struct Machine {
 }
 
 /// Lists the machines in a run's journal that a release helps, once for each need.
-fn machines(past: &RunEntry) -> Result<Vec<Machine>, Failure> {
-    let mut machines: Vec<Machine> = Vec::new();
+fn machines(past: &RunEntry) -> Result<Vec<MachineToRelease>, Failure> {
+    let mut machines: Vec<MachineToRelease> = Vec::new();
     let mut places: HashMap<(Option<String>, String, Option<ActionType>), usize> = HashMap::new();
     for row in past.reader()?.report_rows(past.record.begun.id)? {
         let row = row?;
@@ -207,7 +207,7 @@ fn machines(past: &RunEntry) -> Result<Vec<Machine>, Failure> {
     Ok(machines)
 }
 
-fn machine(row: ReportRow) -> Option<Machine> {
+fn machine(row: ReportRow) -> Option<MachineToRelease> {
     let need = FollowUp::parse(row.follow_up.as_deref()?)?;
     let need = match need {
         // Whether somebody else still wants it so is looked at again.
@@ -220,7 +220,7 @@ fn machine(row: ReportRow) -> Option<Machine> {
     let release = need.release()?;
     let machine_id = Some(row.machine_id?);
     let action = ActionId::parse(&row.action_id).ok()?;
-    Some(Machine {
+    Some(MachineToRelease {
         action,
         created_at: row.created_at,
         context: RowContext {
@@ -237,7 +237,7 @@ fn machine(row: ReportRow) -> Option<Machine> {
 /// Refuses machines of several requestors unless `--requestor` selects some.
 fn check_requestors(
     released: RunId,
-    machines: &[Machine],
+    machines: &[MachineToRelease],
     selection: &Selection,
 ) -> Result<(), Failure> {
     let mut requestors: BTreeMap<String, u64> = BTreeMap::new();
@@ -271,7 +271,7 @@ fn check_requestors(
 /// Turns machines into rows, with what is known about their actions.
 fn rows(
     released: RunId,
-    machines: Vec<Machine>,
+    machines: Vec<MachineToRelease>,
     selection: &Selection,
 ) -> Vec<(InputRow, MachineAction)> {
     let file: Arc<str> = Arc::from(format!("run {released}"));
