@@ -311,7 +311,9 @@ pub struct ReleaseArgs {
         value_name = "ID",
         value_parser = flag_values::plan_id,
         requires = "yes",
-        conflicts_with = "dry_run",
+        conflicts_with_all = [
+            "dry_run", "comment", "quota", "read_quota", "no_verify", "verify_timeout", "max_failures",
+        ],
         help_heading = "Safety",
     )]
     pub plan: Option<PlanId>,

@@ -130,6 +130,31 @@ fn service(words: &str) -> Typing {
 }
 
 #[test]
+fn a_flag_that_the_plan_of_a_release_has_settled_is_refused_beside_it() {
+    use clap::Parser as _;
+    let plan = "mde-cancel release 019a2b3c --yes --plan 961c-2524-c3ed-07b1-4e02";
+    assert!(Cli::try_parse_from(plan.split(' ')).is_ok());
+    for flag in [
+        "--comment=x",
+        "--requestor=x",
+        "--exclude-from=x",
+        "--quota=10/1m",
+        "--read-quota=10/1m",
+        "--no-verify",
+        "--verify-timeout=5m",
+        "--max-failures=5",
+    ] {
+        let typed = plan.split(' ').chain([flag]);
+        let error = Cli::try_parse_from(typed).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            clap::error::ErrorKind::ArgumentConflict,
+            "{flag}"
+        );
+    }
+}
+
+#[test]
 fn the_parser_of_the_command_line_is_sound() {
     use clap::CommandFactory as _;
     Cli::command().debug_assert();
